@@ -1,0 +1,118 @@
+// The broker as the doors see it: namespaces, publish, subscribe, declare, access, flow control.
+// Control-plane calls decide and apply at once and throw BrokerError when refused; a door answers
+// them after `whenMetaCommitted`. Names and settings are the field's (AMQP 0-9-1 where it has a word).
+
+import type { FieldTable } from "../model/field-table.ts";
+import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
+import type { IncomingMessage } from "../model/message.ts";
+import type { SettleReason } from "../queues/shard-port.ts";
+
+export type ExchangeType = "direct" | "fanout" | "topic" | "headers";
+
+/** A logged-in client connection. Exclusive queues belong to it. */
+export interface Session {
+  readonly id: number;
+  readonly user: string;
+  readonly vhost: string;
+}
+
+export interface ExchangeDeclaration {
+  readonly name: string;
+  readonly type: string;
+  readonly passive: boolean;
+  readonly durable: boolean;
+  readonly autoDelete: boolean;
+  readonly internal: boolean;
+  readonly arguments: FieldTable;
+}
+
+export interface QueueDeclaration {
+  /** "" asks for a server-made name ("amq.gen-..."). */
+  readonly name: string;
+  readonly passive: boolean;
+  readonly durable: boolean;
+  readonly exclusive: boolean;
+  readonly autoDelete: boolean;
+  readonly arguments: FieldTable;
+}
+
+export interface QueueStatus {
+  readonly name: string;
+  readonly messageCount: number;
+  readonly consumerCount: number;
+}
+
+export interface BindingDeclaration {
+  readonly queue: string;
+  readonly exchange: string;
+  readonly routingKey: string;
+  readonly arguments: FieldTable;
+}
+
+/** The queues that a publish reaches. Valid while `version` equals `Broker.topologyVersion`. */
+export interface Route {
+  readonly version: number;
+  /** Set when the result depends on the message's headers and must not be cached by key. */
+  readonly byHeaders: boolean;
+  readonly queueIds: readonly number[];
+}
+
+export interface BrokerFacade {
+  /** Checks name and password; undefined when refused. `loopback`: the peer is on this machine. */
+  authenticate(user: string, password: string, loopback: boolean): boolean;
+  /** Opens a session in a vhost; throws "not-allowed". */
+  openSession(user: string, vhost: string): Session;
+  /** Ends a session: its exclusive queues are deleted. The door has cancelled its consumers before. */
+  closeSession(session: Session): void;
+
+  declareExchange(session: Session, declaration: ExchangeDeclaration): void;
+  /** A missing exchange is fine. Throws "precondition-failed" when in use and `ifUnused`. */
+  deleteExchange(session: Session, name: string, ifUnused: boolean): void;
+  declareQueue(session: Session, declaration: QueueDeclaration): QueueStatus;
+  /** Returns the messages dropped; a missing queue is fine (0). */
+  deleteQueue(session: Session, name: string, options: { readonly ifUnused: boolean; readonly ifEmpty: boolean }): number;
+  purgeQueue(session: Session, name: string): number;
+  bindQueue(session: Session, binding: BindingDeclaration): void;
+  unbindQueue(session: Session, binding: BindingDeclaration): void;
+
+  /** Rises with every change of exchanges, bindings or queues; caches of routes hang on it. */
+  readonly topologyVersion: number;
+  /**
+   * Resolves where a publish goes. Throws "not-found" for a missing exchange, "access-refused" for an
+   * internal one. `properties` are the message's raw properties (headers exchanges read them).
+   */
+  route(session: Session, exchange: string, routingKey: string, properties: Buffer): Route;
+  /**
+   * Enqueues on the route's queues. Returns the log position to wait for (see `committed`) or 0 when the
+   * confirm may be sent at once. Throws "unavailable" when storage has failed.
+   */
+  publish(message: IncomingMessage, route: Route): number;
+
+  /** Throws "not-found", "access-refused" (exclusive use), "resource-locked". */
+  consume(session: Session, queue: string, sink: DeliverySink, options: ConsumeOptions): Consumer;
+  /** basic.get: `done(readyLeft)` after sink.deliver, or `done(-1)` when empty. May complete later. */
+  take(session: Session, queue: string, noAck: boolean, sink: DeliverySink, done: (readyLeft: number) => void): void;
+  /** In-flight messages first..last (inclusive; all in flight on this queue and lane) are done. */
+  settle(queueId: number, lane: number, first: number, last: number, reason: SettleReason): void;
+  /** An in-flight message goes back to its place; it will be redelivered. */
+  requeue(queueId: number, lane: number, sequence: number): void;
+  /** True when the queue's deliveries carry `x-delivery-count` (quorum-type queues). */
+  countsDeliveries(queueId: number): boolean;
+
+  /** The durable watermark that positions from `publish` are compared with. */
+  readonly committed: number;
+  /** Calls `done` once all control-plane changes made so far are durable (at once when they are). */
+  whenMetaCommitted(done: () => void): void;
+  /** `listener` is called after each group commit. */
+  onCommitted(listener: () => void): void;
+
+  /** Why publishers must wait now; undefined when they need not. Alarms are told to clients. */
+  readonly publishBlocked: "memory" | "disk" | undefined;
+  /** Uncommitted bytes are above the limit: stop reading from publishing connections for some ms. */
+  readonly congested: boolean;
+  /** `listener` is called when `publishBlocked` or `congested` changed. */
+  onFlow(listener: () => void): void;
+
+  /** Runs `work` once at the end of this turn, after deliveries: doors write their sockets there. */
+  atTurnEnd(work: () => void): void;
+}

@@ -1,0 +1,84 @@
+// Every limit in one place. Reaching one is backpressure or a clear refusal, never growth.
+// Relations between limits are asserted at load.
+
+import { assert } from "./assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+export const LIMITS = {
+  /** Largest message body, bytes (RabbitMQ 4: 16 MiB). */
+  messageBytesMax: 16 * MIB,
+  /** Largest frame that we offer in connection.tune, bytes. */
+  frameBytesMax: 131072,
+  /** Smallest frame-max that a client may ask for, bytes. */
+  frameBytesMin: 4096,
+  channelsPerConnectionMax: 2047,
+  connectionsMax: 20_000,
+  /** A peer that has not finished its handshake by then is dropped, ms. */
+  handshakeTimeoutMs: 10_000,
+  heartbeatDefaultS: 60,
+  /** Deliveries that wait for an ack on one channel when the consumer set no prefetch. */
+  unackedPerChannelMax: 1_000_000,
+  consumersPerChannelMax: 10_000,
+  queuesMax: 1_000_000,
+  exchangesMax: 100_000,
+  bindingsMax: 1_000_000,
+  nameBytesMax: 255,
+  fieldTableDepthMax: 32,
+  fieldTableEntriesMax: 4096,
+
+  /** Unsent bytes above which a connection gets no more deliveries. */
+  socketUnsentBytesMax: 1 * MIB,
+  /** Uncommitted bytes above which publishing connections are paused, and below which they go on. */
+  commitBacklogHighBytes: 16 * MIB,
+  commitBacklogLowBytes: 4 * MIB,
+  /** Bytes that one connection may parse in one turn before others get theirs. */
+  parseBudgetBytes: 256 * KIB,
+
+  /** A turn's effects are cut into entries of about this size. */
+  entryTargetBytes: 64 * KIB,
+  /** Slab that entries are filled in. */
+  slabBytes: 512 * KIB,
+  /** Committed slabs kept for deliveries. */
+  tailCacheBytes: 16 * MIB,
+  /** Bodies of transient messages kept in memory; above it they are written to the log. */
+  transientBytesMax: 64 * MIB,
+  /** Entries that one queue reads ahead from disk, bytes. */
+  readAheadBytes: 1 * MIB,
+  /** All read-ahead of all queues together, bytes. */
+  readAheadTotalBytes: 32 * MIB,
+
+  segmentBytes: 64 * MIB,
+  /** Fresh or recycled segments kept ready; they let acks and snapshots go on when the disk is full. */
+  segmentReserve: 2,
+  segmentReserveMax: 4,
+  /** One group commit writes at most this much. */
+  commitBytesMax: 8 * MIB,
+  /** Settles and deliveries wait at most this long for a commit to join, ms. */
+  lazyCommitMs: 10,
+
+  pageRows: 4096,
+  pageRowsFirst: 16,
+  /** One queue's share of a turn. */
+  queueQuantumBytes: 64 * KIB,
+  queueQuantumMessages: 256,
+  /** A turn's deliveries stop here, ms; the rest goes on in the next turn. */
+  turnBudgetMs: 2,
+  sliceBudgetMs: 2,
+
+  snapshotMinBytes: 256 * MIB,
+  /** The cleaner works when disk use exceeds twice the live bytes plus this. */
+  cleanerSlackBytes: 1 * GIB,
+  /** Publishers are blocked when the disk has less than this free, bytes. */
+  diskFreeBytesMin: 512 * MIB,
+  /** Publishers are blocked when the process uses more than this share of the machine's memory. */
+  memoryShareMax: 0.4,
+} as const;
+
+assert(LIMITS.frameBytesMin <= LIMITS.frameBytesMax, "frame limits are ordered");
+assert(LIMITS.commitBacklogLowBytes < LIMITS.commitBacklogHighBytes, "flow watermarks are ordered");
+assert(LIMITS.messageBytesMax + 4096 <= LIMITS.segmentBytes, "the largest message fits a segment");
+assert(LIMITS.entryTargetBytes < LIMITS.slabBytes, "an entry fits a slab");
+assert(LIMITS.segmentReserve <= LIMITS.segmentReserveMax, "the reserve fits the pool");

@@ -1,0 +1,49 @@
+// Byte streams to clients. runtime/ implements it on node:net and node:tls; simulations and wire
+// tests feed connections from memory.
+
+export interface SocketEvents {
+  /** Bytes arrived. The buffer belongs to the receiver until it returns; copy what must stay. */
+  data(chunk: Buffer): void;
+  /** Unsent bytes fell to zero after `unsentBytes` had been above zero. */
+  drain(): void;
+  /** The stream is gone; nothing else will be called. `error` is set when it was not orderly. */
+  close(error?: Error): void;
+}
+
+export interface ByteSocket {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly encrypted: boolean;
+  /** Bytes accepted by `write` and not yet handed to the kernel. */
+  readonly unsentBytes: number;
+  attach(events: SocketEvents): void;
+  /** Sends `bytes`, which belong to the socket from now on. */
+  write(bytes: Buffer): void;
+  pause(): void;
+  resume(): void;
+  /** Sends what is pending, then closes. */
+  end(): void;
+  /** Closes now. */
+  destroy(): void;
+}
+
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  /** PEM texts; set for TLS. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
+}
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** Stops accepting; open sockets stay. */
+  close(): Promise<void>;
+}
+
+export interface Net {
+  /** Fails with the system's code (EADDRINUSE, EADDRNOTAVAIL, EACCES) in `error.code`. */
+  listen(options: ListenOptions, onSocket: (socket: ByteSocket) => void): Promise<Listener>;
+}
