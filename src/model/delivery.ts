@@ -30,6 +30,11 @@ export interface Consumer {
   readonly queueId: number;
   /** The sink can take messages again. Idempotent and cheap. */
   resume(): void;
+  /**
+   * No deliveries until `resume`. For credit that consumers share: one sink uses up the last of it and
+   * the others must not be offered a message either. Idempotent; may be called inside `deliver`.
+   */
+  pause(): void;
   /** No more deliveries. Messages in flight stay in flight until settled or returned. */
   cancel(): void;
 }
