@@ -70,7 +70,11 @@ export interface BrokerFacade {
   deleteExchange(session: Session, name: string, ifUnused: boolean): void;
   declareQueue(session: Session, declaration: QueueDeclaration): QueueStatus;
   /** Returns the messages dropped; a missing queue is fine (0). */
-  deleteQueue(session: Session, name: string, options: { readonly ifUnused: boolean; readonly ifEmpty: boolean }): number;
+  deleteQueue(
+    session: Session,
+    name: string,
+    options: { readonly ifUnused: boolean; readonly ifEmpty: boolean },
+  ): number;
   purgeQueue(session: Session, name: string): number;
   bindQueue(session: Session, binding: BindingDeclaration): void;
   unbindQueue(session: Session, binding: BindingDeclaration): void;

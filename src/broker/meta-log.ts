@@ -1,0 +1,226 @@
+// The meta log: the durable half of the namespace. Decide -> append -> apply: an effect is appended
+// before it is applied, and what a client is told waits for its commit. Entries are JSON text, since
+// the control plane is small and rare:
+//
+//   {"format": 1, "effects": [...]}
+//   {"format": 1, "snapshot": {"part": 0, "last": false}, "effects": [...]}     the whole state, in parts
+//
+// A snapshot is appended when the log has grown enough; the log before it is freed once the last part
+// is committed (never earlier: a crash would find neither).
+
+import { assert } from "../assert.ts";
+import type { LogStore, LogWriter } from "../log/log.ts";
+import { BrokerError, StorageError } from "../model/errors.ts";
+import type { Logger } from "../ports/logger.ts";
+import { effectToJson, type Effect } from "./effects.ts";
+import { META_FORMAT, MetaReplay, type SnapshotPart } from "./meta-replay.ts";
+import type { Topology } from "./topology.ts";
+
+const META_LOG = "meta";
+
+/** A snapshot is due when so many bytes of effects follow the last one, or twice its size if that is more. */
+export interface SnapshotLimits {
+  readonly runningBytes: number;
+  readonly startBytes: number;
+  /** Effects of a snapshot are cut into entries of about this size. */
+  readonly partBytes: number;
+}
+
+export const SNAPSHOT_LIMITS: SnapshotLimits = {
+  runningBytes: 16 * 1024 * 1024,
+  startBytes: 1024 * 1024,
+  partBytes: 1024 * 1024,
+};
+
+export interface MetaLogOptions {
+  readonly store: LogStore;
+  readonly logger: Logger;
+  readonly limits: SnapshotLimits;
+  readonly onSpace: (state: "ok" | "low") => void;
+}
+
+interface Waiter {
+  readonly position: number;
+  readonly done: () => void;
+}
+
+export class MetaLog {
+  readonly #writer: LogWriter;
+  readonly #options: MetaLogOptions;
+  #waiters: Waiter[] = [];
+  /** Position of the last effect that was appended here; the log's own entries are no one's to wait for. */
+  #lastAppended = 0;
+  #bytesSinceSnapshot = 0;
+  #snapshotBytes = 0;
+  #failure: StorageError | undefined;
+  #onCommitted: () => void = () => undefined;
+  /** A snapshot that is appended and not yet committed. */
+  #pendingSnapshot: { readonly start: number; readonly last: number } | undefined;
+
+  private constructor(writer: LogWriter, options: MetaLogOptions) {
+    this.#writer = writer;
+    this.#options = options;
+    void writer.ended.then((error) => {
+      this.#failure ??= error;
+    });
+  }
+
+  /** Acquires the log and replays it. Throws StorageError. */
+  static async open(options: MetaLogOptions): Promise<{ readonly meta: MetaLog; readonly topology: Topology }> {
+    const { store } = options;
+    if (!(await store.list(META_LOG)).includes(META_LOG)) await store.create(META_LOG);
+    const opened: { meta?: MetaLog } = {};
+    const { writer, reader } = await store.acquire(META_LOG, "broker", {
+      onCommitted: (position) => opened.meta?.noteCommitted(position),
+      onExtent: () => undefined,
+      onSpace: options.onSpace,
+    });
+    const bounds = reader.bounds();
+    const replay = new MetaReplay(bounds.first);
+    for await (const entries of reader.read(bounds.first)) {
+      for (const entry of entries) replay.take(entry);
+    }
+    replay.finish();
+    const meta = new MetaLog(writer, options);
+    opened.meta = meta;
+    meta.#start(replay, bounds.first);
+    return { meta, topology: replay.topology };
+  }
+
+  /** Set when storage failed: nothing that is not committed by now ever will be. */
+  get failure(): StorageError | undefined {
+    return this.#failure;
+  }
+
+  /** Settles when the log is finished: undefined after `release`, the error after a failure. */
+  get ended(): Promise<StorageError | undefined> {
+    return this.#writer.ended;
+  }
+
+  /** The last appended effect is durable. */
+  get isCommitted(): boolean {
+    return this.#writer.committed >= this.#lastAppended;
+  }
+
+  get committed(): number {
+    return this.#writer.committed;
+  }
+
+  /** Appends effects as one atomic entry; returns its position. Throws "unavailable" when storage failed. */
+  append(effects: readonly Effect[]): number {
+    assert(effects.length > 0, "an entry holds effects");
+    const payload = encodeEntry(effects.map(encodeEffect));
+    this.#lastAppended = this.#append(payload);
+    this.#bytesSinceSnapshot += payload.length;
+    return this.#lastAppended;
+  }
+
+  /** `listener` is called when the watermark rose. */
+  onCommitted(listener: () => void): void {
+    this.#onCommitted = listener;
+  }
+
+  /** Calls `done` once everything appended so far is durable; at once when it is. */
+  whenCommitted(done: () => void): void {
+    if (this.isCommitted) done();
+    else this.#waiters.push({ position: this.#lastAppended, done });
+  }
+
+  /** Appends a snapshot of `topology` if the log has grown enough. `topology` holds all that was appended. */
+  snapshotIfDue(topology: Topology): void {
+    if (this.#isDue(this.#options.limits.runningBytes)) this.#snapshot(topology);
+  }
+
+  /** Like `snapshotIfDue`, with the lower threshold that holds at start. */
+  snapshotAtStart(topology: Topology): void {
+    if (this.#isDue(this.#options.limits.startBytes)) this.#snapshot(topology);
+  }
+
+  /** Commits what was appended, then lets go of the log. */
+  release(): Promise<void> {
+    return this.#writer.release();
+  }
+
+  /** The engine announced a new watermark. */
+  private noteCommitted(position: number): void {
+    const ready = this.#waiters.filter((waiter) => waiter.position <= position);
+    if (ready.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.position > position);
+    const snapshot = this.#pendingSnapshot;
+    if (snapshot !== undefined && snapshot.last <= position) {
+      this.#pendingSnapshot = undefined;
+      this.#writer.free(1, snapshot.start);
+    }
+    for (const waiter of ready) waiter.done();
+    this.#onCommitted();
+  }
+
+  #start(replay: MetaReplay, first: number): void {
+    this.#bytesSinceSnapshot = replay.bytesSinceSnapshot;
+    this.#snapshotBytes = replay.snapshotBytes;
+    // A crash may have come between the commit of a snapshot and the freeing of what lies before it.
+    if (replay.snapshotStart > first) this.#writer.free(first, replay.snapshotStart);
+  }
+
+  #isDue(thresholdBytes: number): boolean {
+    return (
+      this.#pendingSnapshot === undefined &&
+      this.#bytesSinceSnapshot > Math.max(thresholdBytes, 2 * this.#snapshotBytes)
+    );
+  }
+
+  #snapshot(topology: Topology): void {
+    let part: string[] = [];
+    let partBytes = 0;
+    let parts = 0;
+    let start = 0;
+    let bytes = 0;
+    const seal = (last: boolean): number => {
+      const payload = encodeEntry(part, { part: parts, last });
+      const position = this.#append(payload);
+      if (parts === 0) start = position;
+      parts++;
+      bytes += payload.length;
+      part = [];
+      partBytes = 0;
+      return position;
+    };
+    for (const effect of topology.durableState()) {
+      if (partBytes > this.#options.limits.partBytes) seal(false);
+      const text = encodeEffect(effect);
+      part.push(text);
+      partBytes += text.length;
+    }
+    const last = seal(true);
+    this.#pendingSnapshot = { start, last };
+    this.#snapshotBytes = bytes;
+    this.#bytesSinceSnapshot = 0;
+    this.#options.logger.debug("meta log snapshot appended", { parts, bytes });
+  }
+
+  #append(payload: Buffer): number {
+    if (this.#failure !== undefined) throw unavailable(this.#failure);
+    try {
+      return this.#writer.append([payload]);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#failure ??= error;
+      throw unavailable(error);
+    }
+  }
+}
+
+/** The refusal that storage's failure turns every request into. */
+export function unavailable(cause: StorageError): BrokerError {
+  return new BrokerError("unavailable", `storage has failed (${cause.message}); nothing is accepted until a restart`, {
+    cause,
+  });
+}
+
+function encodeEffect(effect: Effect): string {
+  return JSON.stringify(effectToJson(effect));
+}
+
+function encodeEntry(effects: readonly string[], snapshot?: SnapshotPart): Buffer {
+  const head = snapshot === undefined ? "" : `"snapshot":${JSON.stringify(snapshot)},`;
+  return Buffer.from(`{"format":${META_FORMAT},${head}"effects":[${effects.join(",")}]}`);
+}

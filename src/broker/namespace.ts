@@ -1,0 +1,97 @@
+// The write side of the namespace: decide -> append -> apply. Commands (exchange-commands.ts,
+// queue-commands.ts, binding-commands.ts) decide; `commit` does the rest in one step.
+
+import { LIMITS } from "../limits.ts";
+import { BrokerError } from "../model/errors.ts";
+import type { ShardPort } from "../queues/shard-port.ts";
+import type { Random } from "../ports/clock.ts";
+import type { CommitGate } from "./commit-gate.ts";
+import type { Effect, QueueRecord } from "./effects.ts";
+import { unavailable, type MetaLog } from "./meta-log.ts";
+import { preconditionFailed } from "./refusals.ts";
+import type { Queue, Topology } from "./topology.ts";
+
+/** Ids are reserved in blocks, so that a queue without a log entry of its own costs no write. */
+const ID_BLOCK = 1024;
+const ID_MAX = 0xffff_ffff;
+
+export interface NamespaceParts {
+  readonly topology: Topology;
+  readonly meta: MetaLog;
+  readonly shard: ShardPort;
+  readonly random: Random;
+  readonly gate: CommitGate;
+}
+
+export class Namespace {
+  readonly topology: Topology;
+  readonly meta: MetaLog;
+  readonly shard: ShardPort;
+  readonly random: Random;
+  readonly #gate: CommitGate;
+  #nextQueueId: number;
+
+  constructor(parts: NamespaceParts) {
+    this.topology = parts.topology;
+    this.meta = parts.meta;
+    this.shard = parts.shard;
+    this.random = parts.random;
+    this.#gate = parts.gate;
+    this.#nextQueueId = parts.topology.reservedIdEnd;
+  }
+
+  /** Throws "unavailable" once storage has failed. */
+  assertAvailable(): void {
+    if (this.meta.failure !== undefined) throw unavailable(this.meta.failure);
+  }
+
+  /** Makes decided changes: durable ones are logged (as one atomic entry), then all are applied. */
+  commit(effects: readonly Effect[]): void {
+    if (effects.length === 0) return;
+    const durable = effects.filter((effect) => this.topology.survivesRestart(effect));
+    if (durable.length > 0) {
+      const position = this.meta.append(durable);
+      if (durable.some((effect) => effect.kind === "queue-declared"))
+        this.#gate.hold(position, this.shard.openPosition);
+    }
+    for (const effect of effects) this.topology.apply(effect);
+    for (const effect of effects) this.#tellShard(effect);
+    if (durable.length > 0) this.meta.snapshotIfDue(this.topology);
+  }
+
+  /** Declares a queue under a fresh id. Throws "resource-limit". */
+  createQueue(settings: Omit<QueueRecord, "id">): Queue {
+    const effects: Effect[] = [];
+    const id = this.#nextQueueId;
+    if (id > ID_MAX) throw new BrokerError("resource-limit", "all 4294967295 queue ids are used up");
+    if (id >= this.topology.reservedIdEnd) {
+      effects.push({ kind: "ids-reserved", end: Math.min(id + ID_BLOCK, ID_MAX + 1) });
+    }
+    const record = { id, ...settings };
+    effects.push({ kind: "queue-declared", queue: record });
+    this.commit(effects);
+    this.#nextQueueId = id + 1;
+    const queue = this.topology.queuesById.get(id);
+    if (queue === undefined) throw new BrokerError("unavailable", "the queue was deleted while it was declared");
+    return queue;
+  }
+
+  #tellShard(effect: Effect): void {
+    if (effect.kind === "queue-declared") {
+      const { id, durable, quorum } = effect.queue;
+      this.shard.createQueue(id, { durable, deliverAfterCommit: quorum });
+    } else if (effect.kind === "queue-deleted") {
+      this.shard.deleteQueue(effect.queueId);
+    }
+  }
+}
+
+/** A name as the broker keeps it: line breaks are dropped, as RabbitMQ does. Throws "precondition-failed". */
+export function cleanName(name: string): string {
+  const clean = name.replaceAll(/[\r\n]/g, "");
+  const bytes = Buffer.byteLength(clean);
+  if (bytes > LIMITS.nameBytesMax) {
+    throw preconditionFailed(`a name of ${bytes} bytes is too long: at most ${LIMITS.nameBytesMax} bytes are allowed`);
+  }
+  return clean;
+}
