@@ -1,0 +1,342 @@
+// Appending and committing. One write + fdatasync is in flight at a time; what is appended meanwhile
+// is the next group. A group never crosses segments:
+//
+//   append -> pending -> [write group -> sync -> committed rises] -> ... segment full:
+//             [write footer -> sync -> take the next file] -> [write header + group -> sync] -> ...
+//
+// So everything before a segment is durable before its header exists. Positions, offsets and extents
+// are decided at append; checksums and the stated watermark when the group is written. The first
+// failed write or sync ends the writer; nothing is retried, because the kernel may have dropped it.
+
+import { assert } from "../../assert.ts";
+import { StorageError } from "../../model/errors.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { DiskFile } from "../../ports/disk.ts";
+import type { Logger } from "../../ports/logger.ts";
+import type { LogWriter, WriterEvents } from "../log.ts";
+import { encodeEntryHeader, ENTRY_ALIGN_BYTES, ENTRY_HEADER_BYTES, entryBytes } from "./entry.ts";
+import { asStorageError } from "./failure.ts";
+import { syncFile, writeFile } from "./file-io.ts";
+import type { OpenFiles } from "./open-files.ts";
+import { encodeFooter, encodeSegmentHeader, footerBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
+import type { SegmentIndexes } from "./segment-indexes.ts";
+import type { SegmentPool } from "./segment-pool.ts";
+import { OffsetIndex, Segment, type SegmentList } from "./segment.ts";
+
+/** From this share of a segment on, the next ones are prepared: an idle broker writes nothing big. */
+const PREPARE_SHARE = 0.25;
+const PADDING = Array.from({ length: ENTRY_ALIGN_BYTES }, (_, size) => Buffer.alloc(size));
+
+export interface WriterOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly id: string;
+  readonly key: number;
+  readonly epoch: number;
+  readonly segments: SegmentList;
+  readonly files: OpenFiles;
+  readonly indexes: SegmentIndexes;
+  readonly pool: SegmentPool;
+  readonly segmentBytes: number;
+  readonly maxEntryBytes: number;
+  readonly commitBytesMax: number;
+  readonly events: WriterEvents;
+  /** The open file of the last segment, when there is one. */
+  readonly file: DiskFile | undefined;
+  /** The chain before the first append. */
+  readonly lastCrc: number;
+  readonly lastEpoch: number;
+}
+
+interface PendingEntry {
+  readonly position: number;
+  readonly segment: Segment;
+  readonly offset: number;
+  /** In the file, header and padding included. */
+  readonly bytes: number;
+  readonly payloadBytes: number;
+  readonly parts: readonly Buffer[];
+  readonly timeMs: number;
+}
+
+export class LocalLogWriter implements LogWriter {
+  readonly epoch: number;
+  readonly ended: Promise<StorageError | undefined>;
+  /** Settles when, after the end, no disk call is in flight and every file is closed. */
+  readonly closed: Promise<void>;
+  readonly #options: WriterOptions;
+  readonly #segments: SegmentList;
+  #next: number;
+  #backlogBytes = 0;
+  #pending: PendingEntry[] = [];
+  /** The segment that is being written, which is behind `segments.last` while entries wait. */
+  #current: Segment | undefined;
+  #file: DiskFile | undefined;
+  #headerDue = false;
+  #lastCrc: number;
+  #lastEpoch: number;
+  /** A disk call of the commit loop is in flight. */
+  #busy = false;
+  #scheduled = false;
+  #releasing = false;
+  #isEnded = false;
+  #error: StorageError | undefined;
+  #settleEnded: (error: StorageError | undefined) => void = () => undefined;
+  #settleClosed: () => void = () => undefined;
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+    this.#segments = options.segments;
+    this.epoch = options.epoch;
+    this.#next = options.segments.committed + 1;
+    this.#current = options.segments.last;
+    this.#file = options.file;
+    this.#lastCrc = options.lastCrc;
+    this.#lastEpoch = options.lastEpoch;
+    assert((this.#current === undefined) === (this.#file === undefined), "the last segment has an open file");
+    this.ended = new Promise((resolve) => {
+      this.#settleEnded = resolve;
+    });
+    this.closed = new Promise((resolve) => {
+      this.#settleClosed = resolve;
+    });
+  }
+
+  get next(): number {
+    return this.#next;
+  }
+
+  get committed(): number {
+    return this.#segments.committed;
+  }
+
+  get backlogBytes(): number {
+    return this.#backlogBytes;
+  }
+
+  append(parts: readonly Buffer[]): number {
+    if (this.#isEnded || this.#releasing) {
+      throw this.#error ?? new StorageError("closed", `log ${this.#options.id} is closed`);
+    }
+    let payloadBytes = 0;
+    for (const part of parts) payloadBytes += part.length;
+    assert(payloadBytes <= this.#options.maxEntryBytes, "an entry is not larger than maxEntryBytes");
+    const bytes = entryBytes(payloadBytes);
+    const last = this.#segments.last;
+    const segment = last?.state === "filling" && last.fits(bytes) ? last : this.#roll(last, bytes);
+    const position = this.#next;
+    const isFirst = segment.count === 0;
+    const offset = segment.add(bytes);
+    this.#next += 1;
+    this.#backlogBytes += payloadBytes;
+    const timeMs = this.#options.clock.wallMs();
+    this.#pending.push({ position, segment, offset, bytes, payloadBytes, parts, timeMs });
+    if (isFirst) this.#options.events.onExtent(position);
+    this.#schedule();
+    return position;
+  }
+
+  free(from: number, to: number): void {
+    if (this.#isEnded) return;
+    for (let segment = this.#segments.find(from); segment !== undefined; ) {
+      const { end } = segment;
+      if (end > to || end > this.committed + 1 || segment.state === "filling") return;
+      if (segment.base >= from) {
+        this.#segments.remove(segment);
+        segment.freed = true;
+        this.reclaim(segment);
+      }
+      segment = this.#segments.find(end);
+    }
+  }
+
+  async release(): Promise<void> {
+    if (!this.#isEnded) {
+      this.#releasing = true;
+      this.#schedule();
+    }
+    const error = await this.ended;
+    await this.closed;
+    if (error !== undefined) throw error;
+  }
+
+  /** Ends the writer because another one took the log. */
+  async fence(owner: string): Promise<void> {
+    this.#end(new StorageError("fenced", `log ${this.#options.id} was taken over by ${owner}`));
+    await this.closed;
+  }
+
+  /** Gives the file of a freed segment back to the pool once nothing uses it. */
+  reclaim(segment: Segment): void {
+    if (!segment.freed || segment.pins > 0 || segment.state !== "complete" || this.#isEnded) return;
+    const { files, indexes, pool, logger } = this.#options;
+    indexes.forget(segment);
+    files.close(segment).then(
+      () => pool.giveBack(segment.path),
+      (error: unknown) => logger.warn("A freed log segment could not be closed.", { reason: String(error) }),
+    );
+  }
+
+  /** Seals the last segment and starts the next one, without touching the disk. */
+  #roll(last: Segment | undefined, bytes: number): Segment {
+    if (last?.state === "filling") last.state = "sealed";
+    const needed = SEGMENT_HEADER_BYTES + bytes + footerBytes(1);
+    const oversize = needed > this.#options.segmentBytes;
+    const sizeBytes = oversize ? needed : this.#options.segmentBytes;
+    const segment = new Segment({ base: this.#next, sizeBytes, oversize });
+    segment.offsets = new OffsetIndex();
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  /** Starts the commit loop after the caller's turn, so that its appends share a group. */
+  #schedule(): void {
+    if (this.#busy || this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#busy) return;
+    if (this.#isEnded) {
+      this.#close();
+      return;
+    }
+    const first = this.#pending[0];
+    if (first === undefined) {
+      if (this.#releasing) this.#end(undefined);
+      return;
+    }
+    this.#busy = true;
+    if (first.segment === this.#current) this.#writeGroup(first);
+    else this.#moveTo(first.segment).then(() => this.#stepDone(null), (error: unknown) => this.#stepDone(error));
+  }
+
+  /** Finishes the current segment and gives `segment` a file. */
+  async #moveTo(segment: Segment): Promise<void> {
+    const { files, indexes, pool, key } = this.#options;
+    const before = this.#current;
+    if (before !== undefined && this.#file !== undefined) {
+      const { usedBytes, base, lastCrc, lastEpoch } = before;
+      assert(before.state === "sealed" && before.offsets !== undefined, "a finished segment has its offsets");
+      const footer = encodeFooter(before.offsets.toArray(), { usedBytes, base, lastCrc, lastEpoch }, key);
+      await writeFile(this.#file, footer, before.sizeBytes - footer.length);
+      await syncFile(this.#file);
+      before.state = "complete";
+      indexes.admit(before);
+      this.#current = undefined;
+      this.#file = undefined;
+      await files.leave(before);
+      this.reclaim(before);
+    }
+    const file = await pool.take(segment.oversize);
+    segment.path = file.path;
+    files.adopt(segment, file);
+    this.#current = segment;
+    this.#file = file;
+    this.#headerDue = true;
+  }
+
+  #writeGroup(first: PendingEntry): void {
+    const { segment } = first;
+    const file = this.#file;
+    assert(file !== undefined, "the current segment has an open file");
+    const buffers: Buffer[] = [];
+    let offset = first.offset;
+    if (this.#headerDue) {
+      assert(offset === SEGMENT_HEADER_BYTES, "the header comes with the first entry");
+      buffers.push(this.#segmentHeader(segment));
+      offset = 0;
+      this.#headerDue = false;
+    }
+    let count = 0;
+    let bytes = 0;
+    let payloadBytes = 0;
+    for (const entry of this.#pending) {
+      if (entry.segment !== segment) break;
+      if (count > 0 && bytes + entry.bytes > this.#options.commitBytesMax) break;
+      this.#encode(entry, buffers);
+      count += 1;
+      bytes += entry.bytes;
+      payloadBytes += entry.payloadBytes;
+    }
+    const position = first.position + count - 1;
+    this.#pending.splice(0, count);
+    file.write(buffers, offset, (failed) => {
+      if (failed !== null) {
+        this.#stepDone(failed);
+        return;
+      }
+      file.sync((error) => {
+        if (error === null && !this.#isEnded) this.#commit(position, payloadBytes);
+        this.#stepDone(error);
+      });
+    });
+  }
+
+  #segmentHeader(segment: Segment): Buffer {
+    segment.prevCrc = this.#lastCrc;
+    segment.prevEpoch = this.#lastEpoch;
+    return encodeSegmentHeader(segment, this.#options.key);
+  }
+
+  #encode(entry: PendingEntry, buffers: Buffer[]): void {
+    const header = Buffer.allocUnsafe(ENTRY_HEADER_BYTES);
+    const { position, payloadBytes, timeMs, parts, segment } = entry;
+    const committed = this.committed;
+    assert(committed < position, "what is written is not committed yet");
+    const fields = { position, committed, timeMs, epoch: this.epoch, prevCrc: this.#lastCrc, lengthBytes: payloadBytes };
+    this.#lastCrc = encodeEntryHeader(header, fields, parts, this.#options.key);
+    this.#lastEpoch = this.epoch;
+    segment.lastCrc = this.#lastCrc;
+    segment.lastEpoch = this.epoch;
+    buffers.push(header);
+    for (const part of parts) if (part.length > 0) buffers.push(part);
+    const padding = PADDING[entry.bytes - ENTRY_HEADER_BYTES - payloadBytes];
+    assert(padding !== undefined, "padding is shorter than the alignment");
+    if (padding.length > 0) buffers.push(padding);
+  }
+
+  #commit(position: number, payloadBytes: number): void {
+    assert(position > this.committed, "the watermark rises");
+    this.#segments.committed = position;
+    this.#backlogBytes -= payloadBytes;
+    const current = this.#current;
+    if (current !== undefined && current.usedBytes > current.sizeBytes * PREPARE_SHARE) this.#options.pool.refill();
+    this.#options.events.onCommitted(position);
+  }
+
+  /** A step of the commit loop ended; `error` is what the disk said. */
+  #stepDone(error: unknown): void {
+    this.#busy = false;
+    if (error !== null && error !== undefined) this.#end(asStorageError(error, `write log ${this.#options.id}`));
+    this.#pump();
+  }
+
+  #end(error: StorageError | undefined): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#error = error;
+    this.#pending = [];
+    this.#settleEnded(error);
+    this.#schedule();
+  }
+
+  /** Lets go of every file. */
+  #close(): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    const { files, pool, logger, id } = this.#options;
+    const letGo = async (): Promise<void> => {
+      await pool.close();
+      if (this.#current !== undefined) await files.leave(this.#current);
+      await files.closeAll();
+    };
+    letGo()
+      .catch((error: unknown) => logger.warn("A log could not be closed cleanly.", { log: id, reason: String(error) }))
+      .finally(this.#settleClosed);
+  }
+}
