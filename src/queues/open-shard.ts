@@ -1,0 +1,191 @@
+// Opens a shard: acquire the log, load the newest complete snapshot, replay the log from its start,
+// recount, and only then serve. Replay calls the same apply functions as live code.
+
+import { assert } from "../assert.ts";
+import type { LogReader, LogStore, WriterEvents } from "../log/log.ts";
+import { DecodeError, StorageError } from "../model/errors.ts";
+import { Cleaner } from "./cleaner.ts";
+import { readEffects } from "./effects.ts";
+import { Shard } from "./shard.ts";
+import { type AllShardParameters, SHARD_PARAMETERS, type ShardSetup } from "./shard-options.ts";
+import { ShardState } from "./shard-state.ts";
+import { loadSnapshotPayload, type SnapshotBounds } from "./snapshot-format.ts";
+import { Snapshotter } from "./snapshotter.ts";
+
+const MAIN = "shard/0";
+const SNAPSHOTS = "shard/0/snap/";
+
+export interface OpenShard {
+  readonly shard: Shard;
+  readonly snapshotter: Snapshotter;
+  readonly cleaner: Cleaner;
+  /** Takes a last snapshot when that shortens the next start, commits, and lets go of the logs. */
+  close(): Promise<void>;
+}
+
+interface LoadedSnapshot {
+  readonly state: ShardState;
+  readonly bounds: SnapshotBounds;
+  readonly bytes: number;
+}
+
+/** Opens the shard of `store`; creates it when it is new. Throws StorageError. */
+export async function openShard(setup: ShardSetup): Promise<OpenShard> {
+  const { store, logger, clock } = setup;
+  const parameters: AllShardParameters = { ...SHARD_PARAMETERS, ...setup.parameters };
+  const startedMs = clock.monotonicMs();
+  const existing = await store.list("shard/0");
+  if (!existing.includes(MAIN)) await store.create(MAIN);
+  const events = new LateEvents();
+  const { writer, reader, cutBytes } = await store.acquire(MAIN, "broker", events);
+  if (cutBytes > 0) logger.warn("An unfinished write at the end of the log was cut.", { log: MAIN, bytes: cutBytes });
+
+  const snapshots = existing.filter((id) => id.startsWith(SNAPSHOTS)).sort((a, b) => numberOf(b) - numberOf(a));
+  const loaded = await loadNewest(store, snapshots, parameters);
+  const { state, bounds } = loaded;
+  await replay(reader, state, bounds);
+
+  const onCommit: (() => void)[] = [];
+  const options = { clock, turn: setup.turn, logger, events: setup.events, parameters, onCommit };
+  const cleaner = new Cleaner({ store, clock, logger, slackBytes: parameters.cleanerSlackBytes });
+  const readers: { readonly main: LogReader; cold: LogReader | undefined } = { main: reader, cold: undefined };
+  for (const extent of reader.bounds().extents) state.main.open(extent.first);
+  await cleaner.open(state, readers);
+  state.finishReplay();
+  state.main.sealAll(writer.committed);
+  state.cold.sealAll(writer.committed);
+
+  const shard = new Shard({ state, writer, readers, snapshotStart: bounds.start, store }, options);
+  const snapshotter = new Snapshotter({
+    shard, store, clock, logger, prefix: SNAPSHOTS, minBytes: parameters.snapshotMinBytes,
+    nextNumber: numberOf(snapshots[0] ?? "0") + 1, lastBytes: loaded.bytes,
+  });
+  cleaner.attach(shard, snapshotter);
+  shard.addSlicedWork(snapshotter);
+  shard.addSlicedWork(cleaner);
+  onCommit.push(() => snapshotter.startWhenDue(), () => cleaner.startWhenDue());
+  events.attach({
+    onCommitted: (position) => shard.onCommitted(position),
+    onExtent: (first) => shard.onExtent(first),
+    onSpace: (space) => {
+      setup.events.onSpace(space);
+      if (space === "low") cleaner.spaceIsLow();
+    },
+  });
+  markRestart(shard);
+  shard.collectExtents();
+  for (const id of snapshots) if (numberOf(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
+  logger.info("storage is open", { queues: state.queues.size, ms: Math.round(clock.monotonicMs() - startedMs) });
+  return { shard, snapshotter, cleaner, close: () => close(shard, snapshotter, cleaner, parameters) };
+}
+
+/** Events that the log sends before the shard exists are kept. */
+class LateEvents implements WriterEvents {
+  private target: WriterEvents | undefined = undefined;
+  private space: "ok" | "low" = "ok";
+
+  attach(target: WriterEvents): void {
+    this.target = target;
+    if (this.space === "low") target.onSpace("low");
+  }
+
+  onCommitted(position: number): void {
+    this.target?.onCommitted(position);
+  }
+
+  /** Extents that start during `acquire` are in `bounds()` afterwards. */
+  onExtent(first: number): void {
+    this.target?.onExtent(first);
+  }
+
+  onSpace(state: "ok" | "low"): void {
+    this.space = state;
+    this.target?.onSpace(state);
+  }
+}
+
+function numberOf(id: string): number {
+  return Number(id.slice(id.lastIndexOf("/") + 1));
+}
+
+interface LoadedWithId extends LoadedSnapshot {
+  readonly id: string | undefined;
+}
+
+function loadedNumber(loaded: LoadedWithId, snapshots: readonly string[]): number {
+  assert(loaded.id === undefined || snapshots.includes(loaded.id), "the loaded snapshot is one of those listed");
+  return loaded.id === undefined ? -1 : numberOf(loaded.id);
+}
+
+/** The newest snapshot that has its END, loaded; an empty state when there is none. */
+async function loadNewest(
+  store: LogStore, ids: readonly string[], parameters: AllShardParameters,
+): Promise<LoadedWithId> {
+  for (const id of ids) {
+    const state = new ShardState(parameters);
+    const bounds: SnapshotBounds = { start: 0, end: 0 };
+    let bytes = 0;
+    try {
+      const reader = await store.reader(id);
+      state.startReplay(Number.MAX_SAFE_INTEGER);
+      for await (const entries of reader.read(reader.bounds().first)) {
+        for (const entry of entries) {
+          loadSnapshotPayload(entry.payload, state, bounds);
+          bytes += entry.payload.length;
+        }
+      }
+    } catch (error) {
+      // An unfinished snapshot may end anywhere; the older one, or the log alone, has everything.
+      if (!(error instanceof StorageError) && !(error instanceof DecodeError)) throw error;
+      continue;
+    }
+    if (bounds.end > 0) return { id, state, bounds, bytes };
+  }
+  return { id: undefined, state: new ShardState(parameters), bounds: { start: 0, end: 0 }, bytes: 0 };
+}
+
+async function replay(reader: LogReader, state: ShardState, bounds: SnapshotBounds): Promise<void> {
+  state.startReplay(bounds.end);
+  const { first, next, extents } = reader.bounds();
+  if (bounds.end >= next) {
+    throw new StorageError("damaged", `the log ends at ${next - 1}, before its snapshot (${bounds.end})`);
+  }
+  if (bounds.start === 0 && first > 1) {
+    throw new StorageError("damaged", `the log starts at ${first} and has no complete snapshot before that`);
+  }
+  const needed = extents.filter((extent) => extent.end > bounds.start);
+  for (let i = 1; i < needed.length; i++) {
+    if (needed[i]!.first === needed[i - 1]!.end) continue;
+    throw new StorageError("damaged", `the log has a gap before ${needed[i]!.first} that no snapshot covers`);
+  }
+  for await (const entries of reader.read(Math.max(first, bounds.start))) {
+    for (const entry of entries) {
+      state.applying = entry.position;
+      readEffects(entry.payload, state);
+    }
+  }
+}
+
+/** Rows that were in flight are ready again, with one delivery more; the log is told. */
+function markRestart(shard: Shard): void {
+  for (const queue of shard.state.queues.values()) {
+    for (const lane of queue.lanes) {
+      if (lane.inFlight === 0) continue;
+      shard.state.restart();
+      shard.journal.writeRestart();
+      shard.schedule();
+      return;
+    }
+  }
+}
+
+async function close(
+  shard: Shard, snapshotter: Snapshotter, cleaner: Cleaner, parameters: AllShardParameters,
+): Promise<void> {
+  if (shard.failure === undefined) {
+    await cleaner.stop();
+    if (snapshotter.grownBytes > parameters.snapshotMinBytes / 16) await snapshotter.take();
+  }
+  await shard.release();
+  await cleaner.release();
+}

@@ -1,0 +1,256 @@
+// A page: the index of up to 4096 consecutive messages of a lane, 13 bytes each in typed arrays.
+//
+//   row = word 0: position, low 32 bits        word 1: position, high 8 bits | offset << 8
+//         word 2: size, bytes                  state: u8
+//
+// A page starts small and doubles; it becomes sparse when at most one eighth of its rows is live (a
+// few stuck messages must not hold 53 KiB), and its lane drops it when it is empty. Invariant:
+// `live` counts the rows whose state is not ABSENT.
+
+import { assert } from "../assert.ts";
+
+export const ABSENT = 0;
+/** Never delivered. */
+export const READY = 1;
+export const IN_FLIGHT = 2;
+/** Delivered before, ready again. */
+export const RETURNED = 3;
+export const STATE_MASK = 3;
+/** The location is in the transient store, and no effect was logged. */
+export const TRANSIENT = 4;
+/** The location is in the cold log. */
+export const COLD = 8;
+/** A transient message's row whose body went to the log because the memory for bodies was used up. */
+export const SPILLED = 16;
+
+const WORDS = 3;
+const SPARSE_SHARE = 8;
+const NO_ROWS = new Uint16Array(0);
+
+export interface PageParts {
+  readonly rows: Uint16Array | undefined;
+  readonly words: Uint32Array;
+  readonly states: Uint8Array;
+  readonly deliveries: Uint16Array | undefined;
+}
+
+export class Page {
+  readonly number: number;
+  /** Rows 0..capacity-1 exist; more are added by growing (dense) until `rowsMax`. */
+  capacity: number;
+  live = 0;
+  /** Rows in state RETURNED, and a row at or below the lowest of them. */
+  returned = 0;
+  returnedFrom = 0;
+  /** True while the page stands in its lane's heap of pages with returned rows. */
+  inHeap = false;
+  /** Log position up to which a loaded snapshot page has its effects applied already. */
+  stamp = 0;
+  /** Range of main-log positions that rows may point at (never shrinks while the page lives). */
+  positionMin = Number.MAX_SAFE_INTEGER;
+  positionMax = 0;
+
+  private words: Uint32Array;
+  private states: Uint8Array;
+  private counts: Uint16Array | undefined = undefined;
+  /** Sorted row numbers when sparse. */
+  private rows: Uint16Array | undefined = undefined;
+
+  constructor(number: number, capacity: number) {
+    this.number = number;
+    this.capacity = capacity;
+    this.words = new Uint32Array(capacity * WORDS);
+    this.states = new Uint8Array(capacity);
+  }
+
+  /** Index of a row in the arrays, or -1. */
+  private slot(row: number): number {
+    if (this.rows === undefined) return row < this.capacity ? row : -1;
+    let low = 0;
+    let high = this.rows.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const value = this.rows[middle]!;
+      if (value === row) return middle;
+      if (value < row) low = middle + 1;
+      else high = middle - 1;
+    }
+    return -1;
+  }
+
+  /** State with its flags; 0 when the row is absent. */
+  state(row: number): number {
+    const slot = this.slot(row);
+    return slot < 0 ? 0 : this.states[slot]!;
+  }
+
+  setState(row: number, state: number): void {
+    this.states[this.slot(row)] = state;
+  }
+
+  position(row: number): number {
+    const at = this.slot(row) * WORDS;
+    return this.words[at]! + (this.words[at + 1]! & 0xff) * 0x1_0000_0000;
+  }
+
+  /** In units of 8 bytes. */
+  offset(row: number): number {
+    return this.words[this.slot(row) * WORDS + 1]! >>> 8;
+  }
+
+  size(row: number): number {
+    return this.words[this.slot(row) * WORDS + 2]!;
+  }
+
+  /** Earlier deliveries of a row. */
+  deliveries(row: number): number {
+    return this.counts === undefined ? 0 : this.counts[this.slot(row)]!;
+  }
+
+  setDeliveries(row: number, deliveries: number): void {
+    this.counts ??= new Uint16Array(this.states.length);
+    this.counts[this.slot(row)] = Math.min(deliveries, 0xffff);
+  }
+
+  /** Adds a live row. `rowsMax` is the page size of the lane. */
+  add(row: number, state: number, position: number, offset: number, size: number, rowsMax: number): void {
+    if (this.rows !== undefined) this.densify();
+    while (row >= this.capacity) this.grow(rowsMax);
+    assert((this.states[row]! & STATE_MASK) === ABSENT, "a row is added once");
+    this.states[row] = state;
+    this.live++;
+    this.point(row, position, offset);
+    this.words[row * WORDS + 2] = size;
+    if ((state & (COLD | TRANSIENT)) === 0) this.cover(position);
+  }
+
+  /** Lets a row point somewhere else. */
+  point(row: number, position: number, offset: number): void {
+    const at = this.slot(row) * WORDS;
+    const high = Math.floor(position / 0x1_0000_0000);
+    this.words[at] = position - high * 0x1_0000_0000;
+    this.words[at + 1] = high | (offset << 8);
+  }
+
+  cover(position: number): void {
+    if (position < this.positionMin) this.positionMin = position;
+    if (position > this.positionMax) this.positionMax = position;
+  }
+
+  /** Makes a live row absent. */
+  drop(row: number): void {
+    this.states[this.slot(row)] = ABSENT;
+    this.live--;
+  }
+
+  /** True when `compact` would shrink the page. */
+  get worthCompacting(): boolean {
+    return this.live * SPARSE_SHARE <= this.states.length && this.states.length >= 64;
+  }
+
+  /** Keeps the live rows only. The caller knows that no rows will be added soon. */
+  compact(): void {
+    const rows = new Uint16Array(this.live);
+    const words = new Uint32Array(this.live * WORDS);
+    const states = new Uint8Array(this.live);
+    const counts = this.counts === undefined ? undefined : new Uint16Array(this.live);
+    let to = 0;
+    for (let slot = 0; slot < this.states.length; slot++) {
+      if ((this.states[slot]! & STATE_MASK) === ABSENT) continue;
+      rows[to] = this.rows === undefined ? slot : this.rows[slot]!;
+      words.set(this.words.subarray(slot * WORDS, slot * WORDS + WORDS), to * WORDS);
+      states[to] = this.states[slot]!;
+      if (counts !== undefined) counts[to] = this.counts![slot]!;
+      to++;
+    }
+    assert(to === this.live, "live counts the rows that are there");
+    this.rows = rows;
+    this.words = words;
+    this.states = states;
+    this.counts = counts;
+  }
+
+  /** The first row at or behind `row` in one of the states of `mask` (bit 1 << state), or -1. */
+  find(row: number, mask: number): number {
+    if (this.rows === undefined) {
+      for (; row < this.capacity; row++) {
+        if ((mask >> (this.states[row]! & STATE_MASK)) & 1) return row;
+      }
+      return -1;
+    }
+    for (let slot = 0; slot < this.rows.length; slot++) {
+      if (this.rows[slot]! >= row && (mask >> (this.states[slot]! & STATE_MASK)) & 1) return this.rows[slot]!;
+    }
+    return -1;
+  }
+
+  /** The durable rows as they are, for a snapshot; the arrays are copies without transient rows. */
+  copyDurable(): PageParts & { readonly live: number } {
+    const states = this.states.slice();
+    let live = 0;
+    for (let slot = 0; slot < states.length; slot++) {
+      if ((states[slot]! & TRANSIENT) !== 0) states[slot] = ABSENT;
+      if ((states[slot]! & STATE_MASK) !== ABSENT) live++;
+    }
+    return { rows: this.rows, words: this.words, states, deliveries: this.counts, live };
+  }
+
+  /** A page from a snapshot. The arrays belong to the page from now on. */
+  static restore(number: number, capacity: number, parts: PageParts): Page {
+    const page = new Page(number, 0);
+    page.capacity = capacity;
+    page.rows = parts.rows;
+    page.words = parts.words;
+    page.states = parts.states;
+    page.counts = parts.deliveries;
+    page.returnedFrom = capacity;
+    for (let slot = 0; slot < page.states.length; slot++) {
+      const state = page.states[slot]!;
+      if ((state & STATE_MASK) === ABSENT) continue;
+      page.live++;
+      const row = page.rows === undefined ? slot : page.rows[slot]!;
+      if ((state & STATE_MASK) === RETURNED) {
+        page.returned++;
+        page.returnedFrom = Math.min(page.returnedFrom, row);
+      }
+      if ((state & COLD) === 0) {
+        page.cover(page.words[slot * WORDS]! + (page.words[slot * WORDS + 1]! & 0xff) * 0x1_0000_0000);
+      }
+    }
+    return page;
+  }
+
+  private grow(rowsMax: number): void {
+    const capacity = Math.min(Math.max(this.capacity * 2, 1), rowsMax);
+    assert(capacity > this.capacity, "a row is inside its page");
+    const words = new Uint32Array(capacity * WORDS);
+    words.set(this.words);
+    const states = new Uint8Array(capacity);
+    states.set(this.states);
+    if (this.counts !== undefined) {
+      const counts = new Uint16Array(capacity);
+      counts.set(this.counts);
+      this.counts = counts;
+    }
+    this.words = words;
+    this.states = states;
+    this.capacity = capacity;
+  }
+
+  private densify(): void {
+    const rows = this.rows ?? NO_ROWS;
+    const words = new Uint32Array(this.capacity * WORDS);
+    const states = new Uint8Array(this.capacity);
+    const counts = this.counts === undefined ? undefined : new Uint16Array(this.capacity);
+    for (let slot = 0; slot < rows.length; slot++) {
+      const row = rows[slot]!;
+      words.set(this.words.subarray(slot * WORDS, slot * WORDS + WORDS), row * WORDS);
+      states[row] = this.states[slot]!;
+      if (counts !== undefined) counts[row] = this.counts![slot]!;
+    }
+    this.rows = undefined;
+    this.words = words;
+    this.states = states;
+    this.counts = counts;
+  }
+}

@@ -1,0 +1,150 @@
+// Deliveries: queues with ready messages and somebody who wants them are served in a ring, a quantum
+// each, until the turn's budget is used up. Consumers take turns message by message.
+
+import type { Clock } from "../ports/clock.ts";
+import type { Bodies } from "./bodies.ts";
+import type { Journal } from "./journal.ts";
+import type { Lane } from "./lane.ts";
+import { COLD, TRANSIENT } from "./page.ts";
+import type { Queue } from "./queue.ts";
+import { SETTLE_ACKED } from "../model/delivery.ts";
+import type { ShardCounters } from "./shard-port.ts";
+
+export interface ServingParameters {
+  readonly queueQuantumBytes: number;
+  readonly queueQuantumMessages: number;
+  readonly turnBudgetMs: number;
+}
+
+export class Serving {
+  private readonly clock: Clock;
+  private readonly journal: Journal;
+  private readonly bodies: Bodies;
+  private readonly counters: ShardCounters;
+  private readonly parameters: ServingParameters;
+  private dirty: Queue[] = [];
+  private serving: Queue[] = [];
+  /** Queues whose next message may be delivered only when it is durable. */
+  private awaitingCommit: Queue[] = [];
+
+  constructor(options: {
+    readonly clock: Clock;
+    readonly journal: Journal;
+    readonly bodies: Bodies;
+    readonly counters: ShardCounters;
+    readonly parameters: ServingParameters;
+  }) {
+    this.clock = options.clock;
+    this.journal = options.journal;
+    this.bodies = options.bodies;
+    this.counters = options.counters;
+    this.parameters = options.parameters;
+  }
+
+  get busy(): boolean {
+    return this.dirty.length > 0;
+  }
+
+  mark(queue: Queue): void {
+    if (queue.dirty) return;
+    queue.dirty = true;
+    this.dirty.push(queue);
+  }
+
+  /** Commits went on: queues that waited for them may be served. */
+  committed(): void {
+    const waiting = this.awaitingCommit;
+    if (waiting.length === 0) return;
+    this.awaitingCommit = [];
+    for (const queue of waiting) this.mark(queue);
+  }
+
+  /** Serves dirty queues, a quantum each in turn, until none is dirty or the budget is used up. */
+  serve(): void {
+    const deadline = this.clock.monotonicMs() + this.parameters.turnBudgetMs;
+    while (this.dirty.length > 0) {
+      const round = this.dirty;
+      this.dirty = this.serving;
+      this.dirty.length = 0;
+      for (let i = 0; i < round.length; i++) {
+        const queue = round[i]!;
+        queue.dirty = false;
+        if (!queue.deleted && queue.damage === undefined && this.serveQueue(queue)) this.mark(queue);
+        if (this.clock.monotonicMs() >= deadline && i + 1 < round.length) {
+          for (const later of round.slice(i + 1)) this.dirty.push(later);
+          break;
+        }
+      }
+      round.length = 0;
+      this.serving = round;
+      if (this.clock.monotonicMs() >= deadline) return;
+    }
+  }
+
+  /** Delivers up to a quantum; true when there is more to do now. */
+  private serveQueue(queue: Queue): boolean {
+    let messages = this.parameters.queueQuantumMessages;
+    let bytes = this.parameters.queueQuantumBytes;
+    while (messages > 0 && bytes > 0) {
+      if (!queue.wanted) return false;
+      const lane = headLane(queue);
+      if (lane === undefined) {
+        this.bodies.release(queue);
+        for (const take of queue.takes.splice(0)) take.done(false);
+        return false;
+      }
+      const page = lane.headPage!;
+      const row = lane.headRow;
+      const state = page.state(row);
+      if (!this.bodies.locate(queue, page, row, state)) {
+        this.bodies.fetch(queue, lane);
+        return false;
+      }
+      if (queue.settings.deliverAfterCommit && (state & (COLD | TRANSIENT)) === 0
+        && page.position(row) > this.journal.committed) {
+        this.awaitingCommit.push(queue);
+        return false;
+      }
+      const size = page.size(row);
+      this.deliver(queue, lane, size);
+      messages--;
+      bytes -= size;
+    }
+    return queue.wanted && queue.hasReady;
+  }
+
+  private deliver(queue: Queue, lane: Lane, size: number): void {
+    const sequence = lane.headSequence;
+    const deliveries = lane.takeHead();
+    this.journal.notePending(queue, lane);
+    this.counters.delivered++;
+    if (deliveries > 0) this.counters.redelivered++;
+    const { bytes, start } = this.bodies;
+    const take = queue.takes.shift();
+    if (take !== undefined) {
+      if (take.noAck) this.settleSent(queue, lane, sequence);
+      take.sink.deliver(bytes, start, size, queue.id, lane.index, sequence, deliveries);
+      take.done(true);
+      return;
+    }
+    const consumer = queue.nextConsumer()!;
+    if (consumer.noAck) this.settleSent(queue, lane, sequence);
+    if (!consumer.sink.deliver(bytes, start, size, queue.id, lane.index, sequence, deliveries)) queue.rest(consumer);
+  }
+
+  /** No-ack: settled as it is sent. */
+  private settleSent(queue: Queue, lane: Lane, sequence: number): void {
+    const state = lane.applySettle(sequence);
+    if ((state & TRANSIENT) === 0) this.journal.noteSettled(queue, lane, sequence, SETTLE_ACKED);
+    this.counters.acked++;
+  }
+}
+
+/** The lane with the next message; higher priorities first. */
+function headLane(queue: Queue): Lane | undefined {
+  for (let i = queue.lanes.length - 1; i >= 0; i--) {
+    const lane = queue.lanes[i]!;
+    if (lane.ready > lane.purging && lane.head()) return lane;
+  }
+  return undefined;
+}

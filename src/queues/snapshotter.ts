@@ -1,0 +1,230 @@
+// Takes snapshots of the index while the shard runs: pages are copied in slices between turns, each
+// stamped with the position applied at that moment; nothing is paused. Order 2 of the engine: the END
+// entry is written only when the log is committed beyond everything that the snapshot contains.
+
+import type { LogStore, LogWriter } from "../log/log.ts";
+import { StorageError } from "../model/errors.ts";
+import type { Logger } from "../ports/logger.ts";
+import type { Clock } from "../ports/clock.ts";
+import { encodeEnd, encodePage, encodeQueue, encodeStart } from "./snapshot-format.ts";
+import type { Shard, SlicedWork } from "./shard.ts";
+
+/** A payload is appended when it has grown to this. */
+const PAYLOAD_BYTES = 256 * 1024;
+const BACKLOG_MAX_BYTES = 4 * 1024 * 1024;
+
+interface Run {
+  readonly id: string;
+  readonly start: number;
+  writer: LogWriter | undefined;
+  parts: Buffer[];
+  partsBytes: number;
+  bytes: number;
+  steps: Generator<void, void, void> | undefined;
+  /** Highest position contained; known when all pages are copied. */
+  end: number;
+  /** Position of END in the snapshot's own log. */
+  endPosition: number;
+}
+
+export class Snapshotter implements SlicedWork {
+  taken = 0;
+  private readonly shard: Shard;
+  private readonly store: LogStore;
+  private readonly clock: Clock;
+  private readonly logger: Logger;
+  private readonly prefix: string;
+  private readonly minBytes: number;
+  private run: Run | undefined = undefined;
+  private next: number;
+  private lastBytes: number;
+  private appendedAtStart = 0;
+  private finished: (() => void)[] = [];
+  private failedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: {
+    readonly shard: Shard;
+    readonly store: LogStore;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly prefix: string;
+    readonly minBytes: number;
+    readonly nextNumber: number;
+    readonly lastBytes: number;
+  }) {
+    this.shard = options.shard;
+    this.store = options.store;
+    this.clock = options.clock;
+    this.logger = options.logger;
+    this.prefix = options.prefix;
+    this.minBytes = options.minBytes;
+    this.next = options.nextNumber;
+    this.lastBytes = options.lastBytes;
+  }
+
+  /** Starts a snapshot when the log has grown enough. Called after each commit. */
+  startWhenDue(): void {
+    if (this.run !== undefined) {
+      this.shard.schedule();
+      return;
+    }
+    if (this.grownBytes >= Math.max(this.minBytes, 2 * this.lastBytes)) this.start();
+  }
+
+  /** Bytes appended to the log since the newest snapshot was started. */
+  get grownBytes(): number {
+    return this.shard.journal.appendedBytes - this.appendedAtStart;
+  }
+
+  /** Starts one now unless one is under way; resolves when that one is finished or given up. */
+  take(): Promise<void> {
+    return new Promise((resolve) => {
+      this.finished.push(resolve);
+      if (this.run === undefined) this.start();
+    });
+  }
+
+  private start(): void {
+    if (this.clock.monotonicMs() - this.failedAt < 1000) {
+      this.finish();
+      return;
+    }
+    this.shard.seal();
+    this.appendedAtStart = this.shard.journal.appendedBytes;
+    const run: Run = {
+      id: `${this.prefix}${this.next++}`, start: this.shard.journal.openPosition,
+      writer: undefined, parts: [], partsBytes: 0, bytes: 0, steps: undefined, end: 0, endPosition: 0,
+    };
+    this.run = run;
+    this.open(run).then(
+      () => this.shard.schedule(),
+      (error: Error) => this.giveUp(run, error),
+    );
+  }
+
+  private async open(run: Run): Promise<void> {
+    await this.store.create(run.id);
+    const wake = (): void => this.shard.schedule();
+    const { writer } = await this.store.acquire(run.id, "snapshot", {
+      onCommitted: wake, onExtent: () => undefined, onSpace: () => undefined,
+    });
+    run.writer = writer;
+    run.steps = this.steps(run);
+    void writer.ended.then((error) => {
+      if (error !== undefined) this.giveUp(run, error);
+    });
+  }
+
+  slice(deadlineMs: number): boolean {
+    const run = this.run;
+    if (run?.writer === undefined || run.steps === undefined) return false;
+    try {
+      return this.advance(run, run.writer, run.steps, deadlineMs);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.giveUp(run, error);
+      return false;
+    }
+  }
+
+  private advance(run: Run, writer: LogWriter, steps: Generator<void, void, void>, deadlineMs: number): boolean {
+    if (run.endPosition > 0) {
+      if (writer.committed >= run.endPosition) this.complete(run, writer);
+      return false;
+    }
+    if (run.end === 0) {
+      if (writer.backlogBytes > BACKLOG_MAX_BYTES) return false;
+      // What is applied must be in the log before it is stamped.
+      this.shard.seal();
+      while (this.clock.monotonicMs() < deadlineMs) {
+        if (steps.next().done !== true) continue;
+        run.end = this.shard.journal.openPosition - 1;
+        this.append(run, writer);
+        break;
+      }
+      if (run.end === 0) return true;
+    }
+    if (this.shard.journal.committed >= run.end) {
+      run.parts.push(encodeEnd(run.end));
+      run.endPosition = this.append(run, writer);
+    }
+    return false;
+  }
+
+  /** One step copies one queue's head or one page. */
+  private *steps(run: Run): Generator<void, void, void> {
+    this.add(run, encodeStart(run.start, this.shard.state.pageRows));
+    for (const queueId of [...this.shard.state.queues.keys()]) {
+      const queue = this.shard.state.queues.get(queueId);
+      if (queue === undefined || !queue.settings.durable) continue;
+      this.add(run, encodeQueue(queue));
+      yield;
+      for (const lane of queue.lanes) {
+        for (const number of [...lane.pages.keys()]) {
+          if (queue.deleted) break;
+          this.shard.reclaimer.finishPage(lane, number);
+          const page = lane.pages.get(number);
+          if (page === undefined) continue;
+          const bytes = encodePage(queueId, lane, page, this.shard.journal.openPosition - 1);
+          if (bytes !== undefined) this.add(run, bytes);
+          yield;
+        }
+      }
+    }
+  }
+
+  private add(run: Run, bytes: Buffer): void {
+    run.parts.push(bytes);
+    run.partsBytes += bytes.length;
+    run.bytes += bytes.length;
+    if (run.partsBytes >= PAYLOAD_BYTES) this.append(run, run.writer!);
+  }
+
+  private append(run: Run, writer: LogWriter): number {
+    if (run.parts.length === 0) return 0;
+    const position = writer.append(run.parts);
+    run.parts = [];
+    run.partsBytes = 0;
+    return position;
+  }
+
+  private complete(run: Run, writer: LogWriter): void {
+    this.run = undefined;
+    this.taken++;
+    this.lastBytes = run.bytes;
+    this.shard.snapshotStart = run.start;
+    this.shard.collectExtents();
+    this.logger.debug("snapshot taken", { log: run.id, bytes: run.bytes, start: run.start, end: run.end });
+    this.retire(run, writer).then(
+      () => this.finish(),
+      (error: Error) => {
+        this.logger.warn("Older snapshots could not be removed; the next start removes them.", { reason: error.message });
+        this.finish();
+      },
+    );
+  }
+
+  private async retire(run: Run, writer: LogWriter): Promise<void> {
+    await writer.release();
+    for (const id of await this.store.list(this.prefix)) if (id !== run.id) await this.store.delete(id);
+  }
+
+  private giveUp(run: Run, error: Error): void {
+    if (this.run !== run) return;
+    this.run = undefined;
+    this.failedAt = this.clock.monotonicMs();
+    this.logger.warn("A snapshot could not be written; the next one is tried later.", { log: run.id, reason: error.message });
+    const { writer } = run;
+    const released = writer === undefined ? Promise.resolve() : writer.release();
+    released
+      .then(() => this.store.delete(run.id))
+      .catch((failure: Error) => this.logger.warn("An unfinished snapshot stays until the next start.", {
+        log: run.id, reason: failure.message,
+      }))
+      .finally(() => this.finish());
+  }
+
+  private finish(): void {
+    for (const resolve of this.finished.splice(0)) resolve();
+  }
+}
