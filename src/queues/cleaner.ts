@@ -307,6 +307,7 @@ export class Cleaner implements SlicedWork {
 
   private done(): void {
     this.cleanedExtents++;
+    this.lastCheckMs = Number.NEGATIVE_INFINITY; // there may be more: look at the next commit
     this.victim = undefined;
     this.moving = undefined;
     this.rows = [];

@@ -182,8 +182,9 @@ function markRestart(shard: Shard): void {
 async function close(
   shard: Shard, snapshotter: Snapshotter, cleaner: Cleaner, parameters: AllShardParameters,
 ): Promise<void> {
+  await cleaner.stop();
+  await snapshotter.stop();
   if (shard.failure === undefined) {
-    await cleaner.stop();
     if (snapshotter.grownBytes > parameters.snapshotMinBytes / 16) await snapshotter.take();
   }
   await shard.release();

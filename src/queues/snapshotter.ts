@@ -84,6 +84,16 @@ export class Snapshotter implements SlicedWork {
     });
   }
 
+  /** Finishes the snapshot under way, or gives it up when the log has failed. */
+  async stop(): Promise<void> {
+    const { run } = this;
+    if (run === undefined) return;
+    const finished = new Promise<void>((resolve) => this.finished.push(resolve));
+    if (this.shard.failure !== undefined) this.giveUp(run, this.shard.failure);
+    else this.shard.schedule();
+    await finished;
+  }
+
   private start(): void {
     if (this.clock.monotonicMs() - this.failedAt < 1000) {
       this.finish();
