@@ -11,7 +11,7 @@ const WINDOW_BYTES = 1024 * 1024;
 const MAGIC_BYTES = Buffer.alloc(4);
 MAGIC_BYTES.writeUInt32LE(ENTRY_MAGIC);
 
-/** A piece of a file in memory. What `from` returns is valid until the next call. */
+/** A piece of a file in memory, asked without a promise where possible: entries can be small and many. */
 class ReadWindow {
   readonly #file: DiskFile;
   #memory: Buffer = Buffer.alloc(0);
@@ -22,15 +22,22 @@ class ReadWindow {
     this.#file = file;
   }
 
-  /** The bytes from `offset` on: at least `bytes` of them unless the file ends before. */
-  async from(offset: number, bytes: number): Promise<Buffer> {
-    if (offset < this.#at || offset + bytes > this.#at + this.#filled) {
-      const sizeBytes = Math.max(bytes, WINDOW_BYTES);
-      if (this.#memory.length < sizeBytes) this.#memory = Buffer.allocUnsafe(sizeBytes);
-      this.#filled = await this.#file.read(this.#memory.subarray(0, sizeBytes), offset);
-      this.#at = offset;
-    }
+  /** Whether `bytes` from `offset` on are in memory. */
+  holds(offset: number, bytes: number): boolean {
+    return offset >= this.#at && offset + bytes <= this.#at + this.#filled;
+  }
+
+  /** The bytes from `offset` on that are in memory; call `load` first unless `holds`. */
+  view(offset: number): Buffer {
     return this.#memory.subarray(offset - this.#at, this.#filled);
+  }
+
+  /** Brings in at least `bytes` from `offset` on, unless the file ends before. */
+  async load(offset: number, bytes: number): Promise<void> {
+    const sizeBytes = Math.max(bytes, WINDOW_BYTES);
+    if (this.#memory.length < sizeBytes) this.#memory = Buffer.allocUnsafe(sizeBytes);
+    this.#filled = await this.#file.read(this.#memory.subarray(0, sizeBytes), offset);
+    this.#at = offset;
   }
 }
 
@@ -62,12 +69,13 @@ export async function walk(file: DiskFile, header: SegmentHeader, key: number): 
   let confirmed = 0;
   let tornBytes = 0;
   for (;;) {
-    const found = decodeEntryHeader(await window.from(offset, ENTRY_HEADER_BYTES), 0);
+    if (!window.holds(offset, ENTRY_HEADER_BYTES)) await window.load(offset, ENTRY_HEADER_BYTES);
+    const found = decodeEntryHeader(window.view(offset), 0);
     if (found === undefined || found.position !== position || found.epoch < epoch) break;
     const bytes = entryBytes(found.lengthBytes);
     if (offset + bytes + footerBytes(offsets.count + 1) > header.sizeBytes) break;
-    const chained = found.prevCrc === crc;
-    if (!chained || !entryIsIntact(await window.from(offset, bytes), 0, found, key)) {
+    if (!window.holds(offset, bytes)) await window.load(offset, bytes);
+    if (found.prevCrc !== crc || !entryIsIntact(window.view(offset), 0, found, key)) {
       tornBytes = bytes;
       break;
     }
@@ -110,7 +118,8 @@ export async function findLaterEntries(file: DiskFile, options: ScanOptions): Pr
   let endBytes = 0;
   let at = Math.ceil(options.fromBytes / ENTRY_ALIGN_BYTES) * ENTRY_ALIGN_BYTES;
   while (at + ENTRY_HEADER_BYTES <= sizeBytes) {
-    const piece = await window.from(at, ENTRY_HEADER_BYTES);
+    if (!window.holds(at, ENTRY_HEADER_BYTES)) await window.load(at, ENTRY_HEADER_BYTES);
+    const piece = window.view(at);
     if (piece.length < ENTRY_HEADER_BYTES) break;
     const hit = nextMagic(piece);
     if (hit + ENTRY_HEADER_BYTES > piece.length) {
@@ -121,13 +130,15 @@ export async function findLaterEntries(file: DiskFile, options: ScanOptions): Pr
     }
     at += hit;
     const found = decodeEntryHeader(piece, hit);
-    const fitting =
+    const bytes = found === undefined ? 0 : ENTRY_HEADER_BYTES + found.lengthBytes;
+    const isPossible =
       found !== undefined &&
       found.position >= options.position &&
       found.position <= positionMax &&
       found.epoch >= options.epoch &&
-      at + ENTRY_HEADER_BYTES + found.lengthBytes <= sizeBytes;
-    if (!fitting || !entryIsIntact(await window.from(at, entryBytes(found.lengthBytes)), 0, found, options.key)) {
+      at + bytes <= sizeBytes;
+    if (isPossible && !window.holds(at, bytes)) await window.load(at, bytes);
+    if (!isPossible || !entryIsIntact(window.view(at), 0, found, options.key)) {
       at += ENTRY_ALIGN_BYTES;
       continue;
     }

@@ -9,7 +9,7 @@ import { assert } from "../../assert.ts";
 import { LIMITS } from "../../limits.ts";
 import { StorageError } from "../../model/errors.ts";
 import type { Clock } from "../../ports/clock.ts";
-import type { Disk, DiskFile } from "../../ports/disk.ts";
+import type { Disk } from "../../ports/disk.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { AcquireResult, LogReader, LogStore, LogTraits, WriterEvents } from "../log.ts";
 import { asStorageError } from "./failure.ts";
@@ -21,7 +21,7 @@ import { type LoadedLog, loadLog, type LogPlace, SEGMENT_NAME } from "./recovery
 import { SegmentIndexes } from "./segment-indexes.ts";
 import { SegmentPool } from "./segment-pool.ts";
 import { type Segment, SegmentList } from "./segment.ts";
-import { LocalLogWriter } from "./writer.ts";
+import { GROW_BYTES, LocalLogWriter } from "./writer.ts";
 
 const MIB = 1024 * 1024;
 /** Parts of an id: a folder each, never a file's name. */
@@ -71,6 +71,7 @@ export interface LocalLogStoreOptions {
 export async function openLocalLogStore(given: LocalLogStoreOptions): Promise<LogStore> {
   const options = { ...LOCAL_LOG_DEFAULTS, ...given.options };
   assert(options.segmentBytes >= 1024, "a segment holds more than its header and footer");
+  assert(options.segmentBytes % 8 === 0, "a segment ends where an entry could");
   assert(options.reserve <= options.reserveMax, "the reserve fits the pool");
   try {
     await makeFolder(given.disk, given.root);
@@ -180,7 +181,7 @@ class LocalLogStore implements LogStore {
   async #start(place: LogPlace, loaded: LoadedLog, events: WriterEvents) {
     const { segmentBytes, maxEntryBytes, commitBytesMax, readBytes } = this.#options;
     const { segments, files, indexes } = this.#parts(place, loaded);
-    const file = await this.#openTail(place, loaded, files);
+    const tail = await this.#openTail(place, loaded, files);
     // The epoch entry is the engine's own: the caller hears of what comes after it.
     let isStarted = false;
     let epochCommitted: () => void = () => undefined;
@@ -200,12 +201,13 @@ class LocalLogStore implements LogStore {
       segmentBytes,
       maxEntryBytes,
       commitBytesMax,
+      growBytes: this.#options.prefilled.test(place.id) ? Math.min(GROW_BYTES, segmentBytes / 4) : 0,
       events: {
         onCommitted: (position) => (isStarted ? events.onCommitted(position) : epochCommitted()),
         onExtent: (first) => (isStarted ? events.onExtent(first) : undefined),
         onSpace: (state) => events.onSpace(state),
       },
-      file,
+      tail,
       lastCrc: loaded.lastCrc,
       lastEpoch: loaded.lastEpoch,
     });
@@ -222,7 +224,7 @@ class LocalLogStore implements LogStore {
    * Makes the valid tail durable: written again where no entry states that it was, because a page that
    * an earlier process failed to sync may be in memory, look clean, and not be on disk.
    */
-  async #openTail(place: LogPlace, loaded: LoadedLog, files: OpenFiles): Promise<DiskFile | undefined> {
+  async #openTail(place: LogPlace, loaded: LoadedLog, files: OpenFiles) {
     const last = loaded.segments.at(-1);
     if (last === undefined) return undefined;
     try {
@@ -236,7 +238,7 @@ class LocalLogStore implements LogStore {
         at += piece.length;
       }
       await syncFile(file);
-      return file;
+      return { file, sizeBytes: await file.size() };
     } catch (error) {
       await files.leave(last);
       await files.closeAll();

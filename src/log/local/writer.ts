@@ -25,6 +25,9 @@ import { OffsetIndex, Segment, type SegmentList } from "./segment.ts";
 
 /** From this share of a segment on, the next ones are prepared: an idle broker writes nothing big. */
 const PREPARE_SHARE = 0.25;
+/** A file that grows gets zeros ahead of its entries in steps of this: most syncs then change data only. */
+export const GROW_BYTES = 1024 * 1024;
+const ZEROS = Buffer.alloc(GROW_BYTES);
 const PADDING = Array.from({ length: ENTRY_ALIGN_BYTES }, (_, size) => Buffer.alloc(size));
 
 export interface WriterOptions {
@@ -40,9 +43,11 @@ export interface WriterOptions {
   readonly segmentBytes: number;
   readonly maxEntryBytes: number;
   readonly commitBytesMax: number;
+  /** Zeros written ahead in a file that grows, at most GROW_BYTES; 0 for logs that stay small. */
+  readonly growBytes: number;
   readonly events: WriterEvents;
-  /** The open file of the last segment, when there is one. */
-  readonly file: DiskFile | undefined;
+  /** The open file of the last segment, when there is one, and its size. */
+  readonly tail: { readonly file: DiskFile; readonly sizeBytes: number } | undefined;
   /** The chain before the first append. */
   readonly lastCrc: number;
   readonly lastEpoch: number;
@@ -72,6 +77,7 @@ export class LocalLogWriter implements LogWriter {
   /** The segment that is being written, which is behind `segments.last` while entries wait. */
   #current: Segment | undefined;
   #file: DiskFile | undefined;
+  #fileBytes = 0;
   #headerDue = false;
   #lastCrc: number;
   #lastEpoch: number;
@@ -90,7 +96,8 @@ export class LocalLogWriter implements LogWriter {
     this.epoch = options.epoch;
     this.#next = options.segments.committed + 1;
     this.#current = options.segments.last;
-    this.#file = options.file;
+    this.#file = options.tail?.file;
+    this.#fileBytes = options.tail?.sizeBytes ?? 0;
     this.#lastCrc = options.lastCrc;
     this.#lastEpoch = options.lastEpoch;
     assert((this.#current === undefined) === (this.#file === undefined), "the last segment has an open file");
@@ -237,6 +244,7 @@ export class LocalLogWriter implements LogWriter {
     files.adopt(segment, file);
     this.#current = segment;
     this.#file = file;
+    this.#fileBytes = await file.size();
     this.#headerDue = true;
   }
 
@@ -265,6 +273,7 @@ export class LocalLogWriter implements LogWriter {
     }
     const position = first.position + count - 1;
     this.#pending.splice(0, count);
+    this.#growAhead(segment, first.offset + bytes, buffers);
     file.write(buffers, offset, (failed) => {
       if (failed !== null) {
         this.#stepDone(failed);
@@ -275,6 +284,13 @@ export class LocalLogWriter implements LogWriter {
         this.#stepDone(error);
       });
     });
+  }
+
+  /** Adds zeros behind a group that ends at `end`, when it makes the file longer anyway. */
+  #growAhead(segment: Segment, end: number, buffers: Buffer[]): void {
+    if (end <= this.#fileBytes) return;
+    this.#fileBytes = Math.min(end + this.#options.growBytes, segment.sizeBytes);
+    if (this.#fileBytes > end) buffers.push(ZEROS.subarray(0, this.#fileBytes - end));
   }
 
   #segmentHeader(segment: Segment): Buffer {
