@@ -6,7 +6,16 @@
 import { spawn } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import {
-  existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -55,16 +64,18 @@ async function install() {
   console.error("quayside: installing packages (npm ci) ...");
   const npm = process.env.npm_execpath;
   const args = ["ci", "--include=dev", "--no-audit", "--no-fund"];
-  const code = npm?.endsWith("js")
-    ? await run(process.execPath, [npm, ...args])
-    : await run("npm", args);
+  const code = npm?.endsWith("js") ? await run(process.execPath, [npm, ...args]) : await run("npm", args);
   if (code !== 0) throw new Error(`npm ci failed with exit code ${code}; is the package registry reachable?`);
 }
 
 /** A hash over everything that the build reads. */
 function sourceStamp() {
   const hash = createHash("sha256");
-  const addFile = (path) => hash.update(`${path}\0`).update(readFileSync(join(root, path))).update("\0");
+  const addFile = (path) =>
+    hash
+      .update(`${path}\0`)
+      .update(readFileSync(join(root, path)))
+      .update("\0");
   addFile("tsconfig.json");
   addFile("package-lock.json");
   const walk = (folder) => {

@@ -50,7 +50,10 @@ function installPeers() {
   const prefix = process.getuid?.() === 0 ? [] : ["sudo", "-n"];
   // RUNLEVEL=1 keeps the package from starting a server on the default ports.
   const aptEnv = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
-  for (const args of [["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", ...missing]]) {
+  for (const args of [
+    ["update", "-q"],
+    ["install", "-y", "-q", "--no-install-recommends", ...missing],
+  ]) {
     const [command, ...rest] = [...prefix, "apt-get", ...args];
     const { status } = spawnSync(command, rest, { env: aptEnv, stdio: ["ignore", "inherit", "inherit"] });
     if (status !== 0) console.error(`apt-get ${args[0]} failed; the tests that need ${missing.join(", ")} will fail`);

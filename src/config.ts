@@ -145,7 +145,9 @@ function resolve(values: Values): Config {
   const offset = integer(values, "port-offset", 0, 65535);
   const config: Config = {
     data: text(values, "data"),
-    hosts: text(values, "host").split(",").map((host) => host.trim()),
+    hosts: text(values, "host")
+      .split(",")
+      .map((host) => host.trim()),
     hostsChosen: values.get("host")?.from !== "default",
     amqpPort: port(values, "amqp-port", offset),
     amqpsPort: port(values, "amqps-port", offset),

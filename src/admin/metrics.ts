@@ -63,18 +63,34 @@ function addCounters(page: MetricsPage, { counters }: OverviewView): void {
 
 function addProcess(page: MetricsPage, overview: OverviewView): void {
   const alarm = (on: boolean) => (on ? 1 : 0);
-  page.gauge("rabbitmq_alarms_memory_used_watermark", "1 while memory blocks publishers.", alarm(overview.alarms.memory));
-  page.gauge("rabbitmq_alarms_free_disk_space_watermark", "1 while disk blocks publishers.", alarm(overview.alarms.disk));
+  page.gauge(
+    "rabbitmq_alarms_memory_used_watermark",
+    "1 while memory blocks publishers.",
+    alarm(overview.alarms.memory),
+  );
+  page.gauge(
+    "rabbitmq_alarms_free_disk_space_watermark",
+    "1 while disk blocks publishers.",
+    alarm(overview.alarms.disk),
+  );
   page.gauge("rabbitmq_process_resident_memory_bytes", "Resident memory.", overview.residentBytes);
   page.gauge("rabbitmq_resident_memory_limit_bytes", "Memory that blocks publishers.", overview.memoryLimitBytes);
   if (overview.diskFreeBytes !== undefined) {
     page.gauge("rabbitmq_disk_space_available_bytes", "Free space for data.", overview.diskFreeBytes);
-    page.gauge("rabbitmq_disk_space_available_limit_bytes", "Free space that blocks publishers.", overview.diskLimitBytes);
+    page.gauge(
+      "rabbitmq_disk_space_available_limit_bytes",
+      "Free space that blocks publishers.",
+      overview.diskLimitBytes,
+    );
   }
   page.gauge("process_resident_memory_bytes", "Resident memory.", overview.residentBytes);
   page.counter("process_cpu_seconds_total", "CPU time used.", overview.cpuSeconds);
   for (const [quantile, seconds] of overview.loopDelay) {
-    const head = { name: "quayside_event_loop_delay_seconds", type: "gauge", help: "How late the event loop runs." } as const;
+    const head = {
+      name: "quayside_event_loop_delay_seconds",
+      type: "gauge",
+      help: "How late the event loop runs.",
+    } as const;
     page.add(head, seconds, { quantile: String(quantile) });
   }
 }

@@ -91,7 +91,10 @@ async function contest(place: Place, folder: string, clock: Clock, random: Rando
 
 function lockedError(folder: string, owner: Owner | undefined): DataLockedError {
   const who = owner?.pid === undefined ? "another process" : `the process with pid ${owner.pid}`;
-  return new DataLockedError(`the data folder ${folder} is in use by ${who}; stop it or choose another --data`, owner?.pid);
+  return new DataLockedError(
+    `the data folder ${folder} is in use by ${who}; stop it or choose another --data`,
+    owner?.pid,
+  );
 }
 
 /** The lock folder with paths that are short enough for a socket. */
@@ -104,7 +107,8 @@ interface Place {
 function openPlace(folder: string): Place {
   const longest = Buffer.byteLength(join(folder, "0123456789abcdef.sock"));
   if (longest <= SOCKET_PATH_MAX) return { folder, socketPath: (name) => join(folder, name), close: () => {} };
-  if (process.platform !== "linux") throw new Error(`the path of the data folder is too long for this system: ${folder}`);
+  if (process.platform !== "linux")
+    throw new Error(`the path of the data folder is too long for this system: ${folder}`);
   const descriptor = openSync(folder, "r");
   return {
     folder,

@@ -110,7 +110,9 @@ test("of six processes at the same moment exactly one gets the folder", async ()
   await killed(winners[0]!.child);
 });
 
-test("a folder whose path is longer than a socket address can be locked", { skip: process.platform !== "linux" && "skipped: needs Linux" }, async () => {
+test("a folder whose path is longer than a socket address can be locked", {
+  skip: process.platform !== "linux" && "skipped: needs Linux",
+}, async () => {
   const folder = join(root, "long".repeat(40), "long".repeat(40));
   const lock = await lockDataFolder(folder, clock, random);
   await assert.rejects(lockDataFolder(folder, clock, random), DataLockedError);
