@@ -1,0 +1,296 @@
+// A broker over a shard made of arrays and a meta log in memory whose commits the test releases.
+
+import assert from "node:assert/strict";
+import { createBroker, type Broker } from "../../src/broker/broker.ts";
+import type { BindingDeclaration, ExchangeDeclaration, QueueDeclaration, Session } from "../../src/broker/facade.ts";
+import type { SnapshotLimits } from "../../src/broker/meta-log.ts";
+import type { LogStore } from "../../src/log/log.ts";
+import { createMemoryLogStore } from "../../src/log/memory.ts";
+import type { Consumer, ConsumeOptions, DeliverySink } from "../../src/model/delivery.ts";
+import { BrokerError, type BrokerErrorCode } from "../../src/model/errors.ts";
+import { IncomingMessage, recordSize, writeRecord } from "../../src/model/message.ts";
+import type { Clock, Random, Turn } from "../../src/ports/clock.ts";
+import type { Logger } from "../../src/ports/logger.ts";
+import type { QueueCounts, QueueSettings, ShardCounters, ShardPort } from "../../src/queues/shard-port.ts";
+
+/** Work of later turns, run when the test says so: until then nothing is committed. */
+export class ManualTurn implements Turn {
+  #work: (() => void)[] = [];
+
+  schedule(run: () => void): void {
+    this.#work.push(run);
+  }
+
+  /** Runs everything, what comes of it included. */
+  run(): void {
+    for (let work = this.#work.shift(); work !== undefined; work = this.#work.shift()) work();
+  }
+}
+
+export const testClock: Clock = {
+  wallMs: () => 1_700_000_000_000,
+  monotonicMs: () => 0,
+  after: () => ({ cancel: () => undefined }),
+};
+
+/** Counts up: every id differs, and runs are equal. */
+export function testRandom(): Random {
+  let next = 0;
+  return {
+    u32: () => next++,
+    bytes(size: number): Uint8Array {
+      const bytes = Buffer.alloc(size);
+      bytes.writeUInt32BE(next++, 0);
+      return bytes;
+    },
+  };
+}
+
+export const silentLogger: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+interface FakeQueue {
+  readonly settings: QueueSettings;
+  readonly ready: Buffer[];
+  readonly sinks: Set<DeliverySink>;
+  inFlight: number;
+  next: number;
+}
+
+/** Queues as arrays. Durable ones survive `afterRestart`, empty. Commits when the test says so. */
+export class FakeShard implements ShardPort {
+  openPosition = 1;
+  committed = 0;
+  congested = false;
+  readonly counters: ShardCounters = {
+    published: 0,
+    delivered: 0,
+    redelivered: 0,
+    acked: 0,
+    requeued: 0,
+    purged: 0,
+    dropped: 0,
+  };
+  readonly queues = new Map<number, FakeQueue>();
+  #waiters: (() => void)[] = [];
+
+  afterRestart(): FakeShard {
+    const shard = new FakeShard();
+    for (const [id, queue] of this.queues) if (queue.settings.durable) shard.createQueue(id, queue.settings);
+    return shard;
+  }
+
+  /** Everything published so far is durable. */
+  commit(): void {
+    this.committed = this.openPosition;
+    this.openPosition++;
+    for (const done of this.#waiters.splice(0)) done();
+  }
+
+  createQueue(queueId: number, settings: QueueSettings): void {
+    assert(!this.queues.has(queueId), "a queue is created once");
+    this.queues.set(queueId, { settings, ready: [], sinks: new Set(), inFlight: 0, next: 0 });
+  }
+
+  deleteQueue(queueId: number): number {
+    const queue = this.#queue(queueId);
+    this.queues.delete(queueId);
+    for (const sink of queue.sinks) sink.cancelled();
+    return queue.ready.length;
+  }
+
+  hasQueue(queueId: number): boolean {
+    return this.queues.has(queueId);
+  }
+
+  queueIds(): IterableIterator<number> {
+    return this.queues.keys();
+  }
+
+  counts(queueId: number): QueueCounts {
+    const { ready, inFlight, sinks } = this.#queue(queueId);
+    return { ready: ready.length, inFlight, consumers: sinks.size, bytes: 0 };
+  }
+
+  purge(queueId: number): number {
+    return this.#queue(queueId).ready.splice(0).length;
+  }
+
+  publish(message: IncomingMessage, queueIds: readonly number[]): number {
+    const record = Buffer.alloc(recordSize(message));
+    writeRecord(message, record, 0);
+    for (const queueId of queueIds) this.#queue(queueId).ready.push(record);
+    const isLogged = message.persistent && queueIds.some((queueId) => this.#queue(queueId).settings.durable);
+    return isLogged ? this.openPosition : 0;
+  }
+
+  consume(queueId: number, sink: DeliverySink, _options: ConsumeOptions): Consumer {
+    const { sinks } = this.#queue(queueId);
+    sinks.add(sink);
+    return { queueId, resume: () => undefined, pause: () => undefined, cancel: () => void sinks.delete(sink) };
+  }
+
+  take(queueId: number, _noAck: boolean, sink: DeliverySink, done: (found: boolean) => void): void {
+    const queue = this.#queue(queueId);
+    const record = queue.ready.shift();
+    if (record !== undefined) {
+      queue.inFlight++;
+      sink.deliver(record, 0, record.length, queueId, 0, queue.next++, 0);
+    }
+    done(record !== undefined);
+  }
+
+  settle(queueId: number, _lane: number, first: number, last: number): void {
+    this.#queue(queueId).inFlight -= last - first + 1;
+  }
+
+  requeue(queueId: number, _lane: number, _sequence: number): void {
+    this.#queue(queueId).inFlight--;
+  }
+
+  whenCommitted(done: () => void): void {
+    this.#waiters.push(done);
+  }
+
+  #queue(queueId: number): FakeQueue {
+    const queue = this.queues.get(queueId);
+    assert(queue !== undefined, `the broker names existing queues, not ${queueId}`);
+    return queue;
+  }
+}
+
+/** Remembers the records that it was given. */
+export class TestSink implements DeliverySink {
+  readonly records: Buffer[] = [];
+  isCancelled = false;
+
+  deliver(bytes: Buffer, start: number, size: number): boolean {
+    this.records.push(Buffer.from(bytes.subarray(start, start + size)));
+    return true;
+  }
+
+  cancelled(): void {
+    this.isCancelled = true;
+  }
+}
+
+export interface Bench {
+  readonly broker: Broker;
+  readonly shard: FakeShard;
+  readonly turn: ManualTurn;
+  readonly store: LogStore;
+  readonly session: Session;
+  /** The process dies now and another one starts on what was committed. */
+  crash(shard?: FakeShard): Promise<Bench>;
+}
+
+interface BenchOptions {
+  readonly limits?: SnapshotLimits;
+  readonly extentBytes?: number;
+}
+
+export async function openBench(options: BenchOptions = {}): Promise<Bench> {
+  const turn = new ManualTurn();
+  const extents = options.extentBytes === undefined ? {} : { extentBytes: options.extentBytes };
+  const store = createMemoryLogStore({ clock: testClock, turn, ...extents });
+  return start(options, { turn, store, shard: new FakeShard() });
+}
+
+async function start(
+  options: BenchOptions,
+  parts: { readonly turn: ManualTurn; readonly store: LogStore; readonly shard: FakeShard },
+): Promise<Bench> {
+  const broker = await createBroker({
+    ...parts,
+    clock: testClock,
+    random: testRandom(),
+    logger: silentLogger,
+    atTurnEnd: (work) => parts.turn.schedule(work),
+    ...(options.limits === undefined ? {} : { metaSnapshots: options.limits }),
+  });
+  return {
+    ...parts,
+    broker,
+    session: broker.openSession("guest", "/"),
+    crash: (shard = parts.shard.afterRestart()) => start(options, { ...parts, shard }),
+  };
+}
+
+export function queue(name: string, settings: Partial<QueueDeclaration> = {}): QueueDeclaration {
+  const defaults = { passive: false, durable: true, exclusive: false, autoDelete: false, arguments: new Map() };
+  return { name, ...defaults, ...settings };
+}
+
+export function exchange(name: string, type: string, settings: Partial<ExchangeDeclaration> = {}): ExchangeDeclaration {
+  const defaults = { passive: false, durable: true, autoDelete: false, internal: false, arguments: new Map() };
+  return { name, type, ...defaults, ...settings };
+}
+
+export function binding(
+  from: string,
+  to: string,
+  routingKey = "",
+  args: BindingDeclaration["arguments"] = new Map(),
+): BindingDeclaration {
+  return { exchange: from, queue: to, routingKey, arguments: args };
+}
+
+/** Asserts that `run` is refused with this code and exactly this sentence. */
+export function refuses(run: () => unknown, code: BrokerErrorCode, message: string | RegExp): void {
+  assert.throws(run, (error) => {
+    assert(error instanceof BrokerError, String(error));
+    if (typeof message === "string") assert.equal(error.message, message);
+    else assert.match(error.message, message);
+    assert.equal(error.code, code);
+    return true;
+  });
+}
+
+/** Names of the queues that a publish reaches, sorted. */
+export function reached(
+  { broker, session }: Bench,
+  exchangeName: string,
+  key: string,
+  properties: Buffer = NO_PROPERTIES,
+): string[] {
+  const { queueIds } = broker.route(session, exchangeName, key, properties);
+  assert.equal(new Set(queueIds).size, queueIds.length, "no queue is named twice");
+  const ids = new Map(broker.snapshotOverview().queues.map(({ name }) => [idOf(broker, session, name), name]));
+  return queueIds.map((id) => ids.get(id) ?? `unknown ${id}`).sort();
+}
+
+export const NO_PROPERTIES: Buffer = Buffer.from([0, 0]);
+
+/** The id behind a queue's name: the default exchange routes there. */
+export function idOf(broker: Broker, session: Session, name: string): number {
+  const [id] = broker.route(session, "", name, NO_PROPERTIES).queueIds;
+  assert(id !== undefined, `queue ${name} exists`);
+  return id;
+}
+
+export function message(
+  body: string,
+  settings: { readonly persistent: boolean } = { persistent: true },
+): IncomingMessage {
+  const incoming = new IncomingMessage();
+  incoming.envelope = Buffer.from([0, 0]);
+  incoming.envelopeEnd = 2;
+  incoming.properties = NO_PROPERTIES;
+  incoming.propertiesEnd = 2;
+  incoming.bodyParts = [Buffer.from(body)];
+  incoming.bodyStarts = [0];
+  incoming.bodyEnds = [Buffer.byteLength(body)];
+  incoming.bodyCount = 1;
+  incoming.bodySize = Buffer.byteLength(body);
+  incoming.persistent = settings.persistent;
+  return incoming;
+}
+
+/** Publishes; returns the position to wait for. */
+export function publish({ broker, session }: Bench, exchangeName: string, key: string, body: string): number {
+  return broker.publish(message(body), broker.route(session, exchangeName, key, NO_PROPERTIES));
+}
