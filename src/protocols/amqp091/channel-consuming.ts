@@ -1,0 +1,120 @@
+// The methods of class basic that consume: qos, consume, cancel, get, nack, reject, recover.
+
+import type { Channel } from "./channel.ts";
+import { DELIVERY_COUNT_HEADER, GetSink } from "./deliver.ts";
+import { channelError, connectionError } from "./errors.ts";
+import { readRecord } from "./record.ts";
+import { FRAME_METHOD, type MethodOf } from "./spec.ts";
+import { encodeMethod } from "./methods.ts";
+import { withIntegerHeader } from "../../model/properties.ts";
+
+/** Arguments of basic.consume whose behaviour this version lacks: refused, never ignored silently. */
+const REFUSED_ARGUMENTS = [
+  "x-priority", "x-consumer-timeout", "x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered",
+];
+const REPLY_QUEUE = "amq.rabbitmq.reply-to";
+
+export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
+  if (method.prefetchSize !== 0) throw connectionError("not-implemented", `prefetch_size!=0 (${method.prefetchSize})`);
+  if (method.global) channel.sharedPrefetch = method.prefetchCount;
+  else channel.prefetch = method.prefetchCount;
+  channel.host.send(channel.number, "basic.qos-ok", {});
+  channel.wake();
+}
+
+export function consume(channel: Channel, method: MethodOf<"basic.consume">): void {
+  const { host } = channel;
+  const queue = queueName(channel, method.queue);
+  if (queue === REPLY_QUEUE) throw connectionError("not-implemented", "direct reply-to is not available in this version");
+  for (const name of REFUSED_ARGUMENTS) {
+    if (!method.arguments.has(name)) continue;
+    throw channelError("precondition-failed", `invalid arg '${name}' for queue '${queue}': this version does not have it`);
+  }
+  const tag = method.consumerTag === "" ? serverTag(channel) : method.consumerTag;
+  if (channel.consumers.has(tag)) throw connectionError("not-allowed", `attempt to reuse consumer tag '${tag}'`);
+  const consumer = channel.addConsumer(tag, method.noAck);
+  try {
+    consumer.handle = host.broker.consume(host.session, queue, consumer, { noAck: method.noAck, exclusive: method.exclusive });
+  } catch (error) {
+    channel.removeConsumer(consumer);
+    throw error;
+  }
+  if (!method.nowait) host.send(channel.number, "basic.consume-ok", { consumerTag: tag });
+  if (consumer.hasCredit && host.hasRoom) return;
+  consumer.handle.pause();
+  channel.waits(consumer);
+}
+
+export function cancel(channel: Channel, method: MethodOf<"basic.cancel">): void {
+  const consumer = channel.consumers.get(method.consumerTag);
+  if (consumer !== undefined) channel.removeConsumer(consumer);
+  if (!method.nowait) channel.host.send(channel.number, "basic.cancel-ok", { consumerTag: method.consumerTag });
+}
+
+/** Holds the connection until the broker has answered, because the body may have to come from disk. */
+export function get(channel: Channel, method: MethodOf<"basic.get">): void {
+  const { host } = channel;
+  const queue = queueName(channel, method.queue);
+  const sink = new GetSink();
+  const release = host.holdForGet();
+  let answered = false;
+  const done = (readyLeft: number): void => {
+    answered = true;
+    if (channel.closing) returnTaken(channel, sink, method.noAck);
+    else answerGet(channel, sink, method.noAck, readyLeft);
+    release();
+  };
+  try {
+    host.broker.take(host.session, queue, method.noAck, sink, done);
+  } catch (error) {
+    if (!answered) release();
+    throw error;
+  }
+}
+
+/** The channel went away while the message was on its way to it. */
+function returnTaken(channel: Channel, sink: GetSink, noAck: boolean): void {
+  if (sink.record !== undefined && !noAck) channel.host.broker.requeue(sink.queueId, sink.lane, sink.sequence);
+}
+
+function answerGet(channel: Channel, sink: GetSink, noAck: boolean, readyLeft: number): void {
+  const { host, number } = channel;
+  if (sink.record === undefined || readyLeft < 0) {
+    host.send(number, "basic.get-empty", { clusterId: "" });
+    return;
+  }
+  const record = readRecord(sink.record);
+  const counted = sink.deliveries > 0 && host.broker.countsDeliveries(sink.queueId);
+  const properties = counted
+    ? withIntegerHeader(record.properties, 0, record.properties.length, DELIVERY_COUNT_HEADER, sink.deliveries)
+    : record.properties;
+  const deliveryTag = channel.nextDeliveryTag();
+  host.outbox.frame(FRAME_METHOD, number, encodeMethod("basic.get-ok", {
+    deliveryTag,
+    redelivered: sink.deliveries > 0,
+    exchange: record.exchange,
+    routingKey: record.routingKey,
+    messageCount: readyLeft,
+  }));
+  const { outbox } = host;
+  const at = outbox.reserve(outbox.contentBytes(properties.length, record.body.length));
+  outbox.content(at, number, properties, 0, properties.length, record.body, 0, record.body.length);
+  if (!noAck) channel.deliveredToGet(deliveryTag, sink.queueId, sink.lane, sink.sequence);
+}
+
+export function recover(channel: Channel, method: MethodOf<"basic.recover"> | MethodOf<"basic.recover-async">): void {
+  if (!method.requeue) throw connectionError("not-implemented", "requeue=false");
+  channel.requeueAll();
+  if (method.name === "basic.recover") channel.host.send(channel.number, "basic.recover-ok", {});
+}
+
+/** The queue that a method means: "" is the one declared last on this channel. Throws 404 without one. */
+export function queueName(channel: Channel, name: string): string {
+  if (name !== "") return name;
+  if (channel.lastQueue === "") throw channelError("not-found", "no previously declared queue");
+  return channel.lastQueue;
+}
+
+function serverTag(channel: Channel): string {
+  return `amq.ctag-${Buffer.from(channel.host.random.bytes(16)).toString("base64url")}`;
+}

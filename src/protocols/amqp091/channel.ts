@@ -1,0 +1,233 @@
+// One AMQP channel: its consumers, the deliveries that wait for acks, the publishes that wait for
+// confirms, and the content that is being assembled.
+//
+//   channel.open -> open -> channel.close / close-ok -> gone
+//                     \-> an error: `closing`, everything is ignored until close-ok -> gone
+//
+// Credit: a consumer takes deliveries while it is below its own prefetch (basic.qos global=false), the
+// channel is below the shared one (global=true) and below LIMITS.unackedPerChannelMax.
+
+import { assert } from "../../assert.ts";
+import { LIMITS } from "../../limits.ts";
+import { SETTLE_REJECTED } from "../../model/delivery.ts";
+import type { ChannelHost } from "./channel-host.ts";
+import { Confirms } from "./confirms.ts";
+import { ContentAssembly } from "./content.ts";
+import { ChannelConsumer } from "./deliver.ts";
+import { channelError } from "./errors.ts";
+import { Unacked } from "./unacked.ts";
+
+/** The consumer number of messages taken with basic.get: they count against no prefetch. */
+export const NO_CONSUMER = -1;
+
+export class Channel {
+  readonly number: number;
+  readonly host: ChannelHost;
+  /** An error was sent; only channel.close and close-ok count now. */
+  closing = false;
+  readonly content = new ContentAssembly();
+  /** Set by confirm.select. */
+  confirms: Confirms | undefined = undefined;
+  /** Prefetch of consumers to come; 0: none. */
+  prefetch = 0;
+  /** Prefetch that all consumers of the channel share; 0: none. */
+  sharedPrefetch = 0;
+  /** What an empty queue name stands for. */
+  lastQueue = "";
+  /** In the door's list of channels that wait for a commit. */
+  awaitsCommit = false;
+  /** In the connection's list of channels with confirms to send. */
+  confirmQueued = false;
+  /** In the connection's list of channels whose consumers may have credit again. */
+  wakeQueued = false;
+  readonly consumers = new Map<string, ChannelConsumer>();
+  private readonly unacked = new Unacked((consumer) => this.settled(consumer));
+  /** Consumers by number; a number is free again when nothing in flight names it. */
+  private readonly numbered: (ChannelConsumer | undefined)[] = [];
+  private readonly freeNumbers: number[] = [];
+  private waiting: ChannelConsumer[] = [];
+  private inFlight = 0;
+  private deliveryTag = 0;
+
+  constructor(number: number, host: ChannelHost) {
+    this.number = number;
+    this.host = host;
+  }
+
+  // Deliveries
+
+  nextDeliveryTag(): number {
+    return ++this.deliveryTag;
+  }
+
+  /** True when the channel as a whole may hold one more unacked delivery. */
+  get hasCredit(): boolean {
+    const shared = this.sharedPrefetch === 0 || this.inFlight < this.sharedPrefetch;
+    return shared && this.unacked.count < LIMITS.unackedPerChannelMax;
+  }
+
+  /** A delivery to a consumer left and waits for its ack. */
+  delivered(tag: number, queueId: number, lane: number, sequence: number, consumer: ChannelConsumer): void {
+    this.unacked.add(tag, queueId, lane, sequence, consumer.number);
+    this.inFlight++;
+    if (this.sharedPrefetch !== 0 && this.inFlight >= this.sharedPrefetch) this.pauseAll();
+  }
+
+  /** A message taken with basic.get waits for its ack. */
+  deliveredToGet(tag: number, queueId: number, lane: number, sequence: number): void {
+    this.unacked.add(tag, queueId, lane, sequence, NO_CONSUMER);
+  }
+
+  /** `consumer` takes no more until `wake` finds it able to. */
+  waits(consumer: ChannelConsumer): void {
+    if (consumer.waiting) return;
+    consumer.waiting = true;
+    this.waiting.push(consumer);
+  }
+
+  /** Resumes the consumers that have credit and room again. */
+  wake(): void {
+    if (this.waiting.length === 0) return;
+    const candidates = this.waiting;
+    this.waiting = [];
+    for (const consumer of candidates) {
+      consumer.waiting = false;
+      if (this.consumers.get(consumer.tag) !== consumer) continue;
+      if (consumer.hasCredit && this.host.hasRoom) consumer.handle?.resume();
+      else this.waits(consumer);
+    }
+  }
+
+  /** The shared credit is used up: the queues must not offer the other consumers anything either. */
+  private pauseAll(): void {
+    for (const consumer of this.consumers.values()) {
+      if (consumer.noAck || consumer.waiting) continue;
+      consumer.handle?.pause();
+      this.waits(consumer);
+    }
+  }
+
+  // Consumers
+
+  /** Throws "resource-limit" wording 406 above LIMITS.consumersPerChannelMax. */
+  addConsumer(tag: string, noAck: boolean): ChannelConsumer {
+    if (this.consumers.size >= LIMITS.consumersPerChannelMax) {
+      throw channelError("precondition-failed", `the channel has ${this.consumers.size} consumers, which is the limit`);
+    }
+    const number = this.freeNumbers.pop() ?? this.numbered.length;
+    const consumer = new ChannelConsumer(this, tag, number, { noAck, prefetch: this.prefetch });
+    this.numbered[number] = consumer;
+    this.consumers.set(tag, consumer);
+    return consumer;
+  }
+
+  /** Forgets a consumer; its unacked deliveries stay. */
+  removeConsumer(consumer: ChannelConsumer): void {
+    this.consumers.delete(consumer.tag);
+    consumer.handle?.cancel();
+    this.freeNumber(consumer);
+  }
+
+  /** The queue went away under a consumer. */
+  consumerCancelled(consumer: ChannelConsumer): void {
+    if (this.consumers.get(consumer.tag) !== consumer) return;
+    this.consumers.delete(consumer.tag);
+    this.freeNumber(consumer);
+    if (this.host.tellsCancels) this.host.send(this.number, "basic.cancel", { consumerTag: consumer.tag, nowait: true });
+  }
+
+  private freeNumber(consumer: ChannelConsumer): void {
+    if (consumer.inFlight > 0 || this.consumers.get(consumer.tag) === consumer) return;
+    if (this.numbered[consumer.number] !== consumer) return;
+    this.numbered[consumer.number] = undefined;
+    this.freeNumbers.push(consumer.number);
+  }
+
+  // Acks
+
+  /** basic.ack. Throws 406 for a tag that waits for no ack. */
+  ack(tag: number, multiple: boolean): void {
+    const { settles } = this.host;
+    const known = multiple ? this.unacked.takeUpTo(tag, settles.add) : this.unacked.takeOne(tag, settles.add);
+    if (!known) throw unknownTag(tag);
+  }
+
+  /** basic.nack and basic.reject. Throws 406 for a tag that waits for no ack. */
+  nack(tag: number, multiple: boolean, requeue: boolean): void {
+    const visit = requeue ? this.requeueRun : this.rejectRun;
+    const known = multiple ? this.unacked.takeUpTo(tag, visit) : this.unacked.takeOne(tag, visit);
+    if (!known) throw unknownTag(tag);
+  }
+
+  /** basic.recover: all unacked deliveries go back to their queues. */
+  requeueAll(): void {
+    this.unacked.takeUpTo(0, this.requeueRun);
+  }
+
+  private readonly requeueRun = (queueId: number, lane: number, first: number, last: number): void => {
+    for (let sequence = first; sequence <= last; sequence++) this.host.broker.requeue(queueId, lane, sequence);
+  };
+
+  private readonly rejectRun = (queueId: number, lane: number, first: number, last: number): void => {
+    this.host.broker.settle(queueId, lane, first, last, SETTLE_REJECTED);
+  };
+
+  private settled(number: number): void {
+    if (this.waiting.length > 0) this.host.wakeLater(this);
+    if (number === NO_CONSUMER) return;
+    const consumer = this.numbered[number];
+    assert(consumer !== undefined && consumer.inFlight > 0 && this.inFlight > 0, "a settled delivery has a consumer");
+    consumer.inFlight--;
+    this.inFlight--;
+    if (consumer.inFlight === 0) this.freeNumber(consumer);
+  }
+
+  // Publishing
+
+  selectConfirms(): void {
+    this.confirms ??= new Confirms();
+  }
+
+  /** Counts one publish that waits for log position `position` (0: for nothing). */
+  notePublish(position: number): void {
+    const { confirms, host } = this;
+    if (confirms === undefined) return;
+    confirms.note(position <= host.broker.committed ? 0 : position);
+    if (confirms.ready) host.confirmLater(this);
+    if (confirms.waiting) host.awaitCommit(this);
+  }
+
+  /** The log is durable up to position `committed`. */
+  committed(committed: number): void {
+    const { confirms, host } = this;
+    if (confirms === undefined) return;
+    confirms.advance(committed);
+    if (confirms.ready) host.confirmLater(this);
+    if (confirms.waiting) host.awaitCommit(this);
+  }
+
+  /** Sends the confirms that are due. */
+  sendConfirms(): void {
+    const { confirms } = this;
+    if (this.closing || confirms === undefined || !confirms.ready) return;
+    const { tag, multiple } = confirms.take();
+    this.host.outbox.ack(this.number, tag, multiple);
+  }
+
+  // The end
+
+  /** Ends consumers, returns what is unacked, drops what is unconfirmed. Idempotent. */
+  shut(): void {
+    this.closing = true;
+    this.confirms = undefined;
+    this.content.reset();
+    for (const consumer of this.consumers.values()) consumer.handle?.cancel();
+    this.requeueAll();
+    this.consumers.clear();
+    this.waiting = [];
+  }
+}
+
+function unknownTag(tag: number): Error {
+  return channelError("precondition-failed", `unknown delivery tag ${tag}`);
+}

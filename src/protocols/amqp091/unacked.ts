@@ -1,0 +1,165 @@
+// Deliveries of one channel that wait for an ack: delivery tag -> queue, lane, sequence, consumer.
+//
+//   entries [head, tail), ascending by tag;   lane == FREE: already settled, skipped
+//
+// Tags are usually dense, so an entry is found by subtraction; deliveries without ack leave gaps, and
+// then by bisection. Typed arrays, because a channel may hold a million. When the end of the arrays
+// is reached and half of the entries are settled, they are compacted in place, so one message that is
+// never acked does not make the window grow.
+
+import { assert } from "../../assert.ts";
+
+const FREE = 0xffff;
+const FIRST_CAPACITY = 16;
+// Shared by all channels that hold nothing, since most channels only publish.
+const NO_DOUBLES = new Float64Array(0);
+const NO_IDS = new Uint32Array(0);
+const NO_LANES = new Uint16Array(0);
+const NO_CONSUMERS = new Int32Array(0);
+
+/** Called for each settled run of sequences: first..last of one queue and lane, in order. */
+export type RunVisitor = (queueId: number, lane: number, first: number, last: number) => void;
+
+export class Unacked {
+  /** Deliveries that wait. */
+  count = 0;
+  private head = 0;
+  private tail = 0;
+  private tags = NO_DOUBLES;
+  private sequences = NO_DOUBLES;
+  private queueIds = NO_IDS;
+  private lanes = NO_LANES;
+  private consumers = NO_CONSUMERS;
+  private readonly onSettled: (consumer: number) => void;
+
+  /** `onSettled` hears the consumer number of each delivery that leaves. */
+  constructor(onSettled: (consumer: number) => void) {
+    this.onSettled = onSettled;
+  }
+
+  /** Adds a delivery; tags rise. */
+  add(tag: number, queueId: number, lane: number, sequence: number, consumer: number): void {
+    assert(lane < FREE, "a lane number fits");
+    if (this.tail === this.tags.length) this.makeRoom();
+    const at = this.tail++;
+    this.tags[at] = tag;
+    this.queueIds[at] = queueId;
+    this.lanes[at] = lane;
+    this.sequences[at] = sequence;
+    this.consumers[at] = consumer;
+    this.count++;
+  }
+
+  /** True when `tag` waits for an ack. */
+  has(tag: number): boolean {
+    return this.find(tag) >= 0;
+  }
+
+  /** Takes out one delivery. False when the tag is unknown. */
+  takeOne(tag: number, visit: RunVisitor): boolean {
+    const at = this.find(tag);
+    if (at < 0) return false;
+    const sequence = this.sequences[at]!;
+    visit(this.queueIds[at]!, this.lanes[at]!, sequence, sequence);
+    this.release(at);
+    this.skipFree();
+    return true;
+  }
+
+  /**
+   * Takes out all deliveries up to `tag`; 0 means all there are (AMQP 0-9-1 basic.ack: multiple with
+   * tag zero). Contiguous sequences of a queue arrive as one run. False when the tag is unknown.
+   */
+  takeUpTo(tag: number, visit: RunVisitor): boolean {
+    let end = this.tail;
+    if (tag !== 0) {
+      const at = this.find(tag);
+      if (at < 0) return false;
+      end = at + 1;
+    }
+    let queueId = -1;
+    let lane = 0;
+    let first = 0;
+    let last = 0;
+    while (this.head < end) {
+      const at = this.head++;
+      if (this.lanes[at] === FREE) continue;
+      const sequence = this.sequences[at]!;
+      if (this.queueIds[at] === queueId && this.lanes[at] === lane && sequence === last + 1) {
+        last = sequence;
+      } else {
+        if (queueId >= 0) visit(queueId, lane, first, last);
+        queueId = this.queueIds[at]!;
+        lane = this.lanes[at]!;
+        first = sequence;
+        last = sequence;
+      }
+      this.release(at);
+    }
+    if (queueId >= 0) visit(queueId, lane, first, last);
+    this.skipFree();
+    return true;
+  }
+
+  private release(at: number): void {
+    this.lanes[at] = FREE;
+    this.count--;
+    this.onSettled(this.consumers[at]!);
+  }
+
+  private skipFree(): void {
+    while (this.head < this.tail && this.lanes[this.head] === FREE) this.head++;
+    if (this.head === this.tail) {
+      this.head = 0;
+      this.tail = 0;
+    }
+  }
+
+  private find(tag: number): number {
+    if (this.head === this.tail) return -1;
+    const guess = this.head + (tag - this.tags[this.head]!);
+    if (guess >= this.head && guess < this.tail && this.tags[guess] === tag) return this.live(guess);
+    let low = this.head;
+    let high = this.tail - 1;
+    while (low <= high) {
+      const middle = (low + high) >>> 1;
+      const found = this.tags[middle]!;
+      if (found === tag) return this.live(middle);
+      if (found < tag) low = middle + 1;
+      else high = middle - 1;
+    }
+    return -1;
+  }
+
+  private live(at: number): number {
+    return this.lanes[at] === FREE ? -1 : at;
+  }
+
+  /** At the end of the arrays: compacts when at least half is free, else doubles. */
+  private makeRoom(): void {
+    const capacity = this.tags.length;
+    const grow = this.count * 2 > capacity || capacity === 0;
+    const size = grow ? Math.max(FIRST_CAPACITY, capacity * 2) : capacity;
+    const { tags, sequences, queueIds, lanes, consumers } = this;
+    if (grow) {
+      this.tags = new Float64Array(size);
+      this.sequences = new Float64Array(size);
+      this.queueIds = new Uint32Array(size);
+      this.lanes = new Uint16Array(size);
+      this.consumers = new Int32Array(size);
+    }
+    let to = 0;
+    for (let from = this.head; from < this.tail; from++) {
+      if (lanes[from] === FREE) continue;
+      this.tags[to] = tags[from]!;
+      this.sequences[to] = sequences[from]!;
+      this.queueIds[to] = queueIds[from]!;
+      this.lanes[to] = lanes[from]!;
+      this.consumers[to] = consumers[from]!;
+      to++;
+    }
+    this.head = 0;
+    this.tail = to;
+    assert(to === this.count, "the count of unacked deliveries agrees with the entries");
+  }
+}
