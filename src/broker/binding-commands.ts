@@ -5,7 +5,7 @@ import { BrokerError } from "../model/errors.ts";
 import { invalidHeadersBinding } from "../routing/headers.ts";
 import type { Effect } from "./effects.ts";
 import type { BindingDeclaration, Session } from "./facade.ts";
-import { cleanName, type Namespace } from "./namespace.ts";
+import { checkNameLength, cleanName, type Namespace } from "./namespace.ts";
 import { checkOwner } from "./queue-commands.ts";
 import { defaultExchangeRefused, notFound, preconditionFailed, resource } from "./refusals.ts";
 import { recordOf } from "./topology.ts";
@@ -24,7 +24,7 @@ export function bindQueue(namespace: Namespace, session: Session, declaration: B
   if (invalid !== undefined) throw preconditionFailed(invalid);
   checkOwner(queue, session);
   const { routingKey } = declaration;
-  cleanName(routingKey);
+  checkNameLength(routingKey);
   if (topology.findBinding(exchange, queue, routingKey, declaration.arguments) !== undefined) return;
   if (topology.bindingCount >= LIMITS.bindingsMax) {
     throw new BrokerError(

@@ -89,9 +89,14 @@ export class Namespace {
 /** A name as the broker keeps it: line breaks are dropped, as RabbitMQ does. Throws "precondition-failed". */
 export function cleanName(name: string): string {
   const clean = name.replaceAll(/[\r\n]/g, "");
-  const bytes = Buffer.byteLength(clean);
+  checkNameLength(clean);
+  return clean;
+}
+
+/** Throws "precondition-failed" when a name or a routing key is longer than every protocol can say. */
+export function checkNameLength(name: string): void {
+  const bytes = Buffer.byteLength(name);
   if (bytes > LIMITS.nameBytesMax) {
     throw preconditionFailed(`a name of ${bytes} bytes is too long: at most ${LIMITS.nameBytesMax} bytes are allowed`);
   }
-  return clean;
 }

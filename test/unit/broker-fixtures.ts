@@ -191,12 +191,15 @@ export interface Bench {
 interface BenchOptions {
   readonly limits?: SnapshotLimits;
   readonly extentBytes?: number;
+  /** Default: a fresh one in memory. */
+  readonly store?: LogStore;
+  readonly turn?: ManualTurn;
 }
 
 export async function openBench(options: BenchOptions = {}): Promise<Bench> {
-  const turn = new ManualTurn();
+  const turn = options.turn ?? new ManualTurn();
   const extents = options.extentBytes === undefined ? {} : { extentBytes: options.extentBytes };
-  const store = createMemoryLogStore({ clock: testClock, turn, ...extents });
+  const store = options.store ?? createMemoryLogStore({ clock: testClock, turn, ...extents });
   return start(options, { turn, store, shard: new FakeShard() });
 }
 
@@ -293,4 +296,22 @@ export function message(
 /** Publishes; returns the position to wait for. */
 export function publish({ broker, session }: Bench, exchangeName: string, key: string, body: string): number {
   return broker.publish(message(body), broker.route(session, exchangeName, key, NO_PROPERTIES));
+}
+
+/** What must survive a restart, in an order that does not depend on history. */
+export function durableState(broker: Broker): string {
+  const { queues, exchanges, bindings } = broker.snapshotOverview();
+  const durable = new Set([...queues, ...exchanges].filter((thing) => thing.durable).map((thing) => thing.name));
+  const lines = [
+    ...queues
+      .filter((each) => each.durable)
+      .map(({ consumers: _c, messagesReady: _r, messagesUnacknowledged: _u, messageBytes: _b, ...rest }) =>
+        JSON.stringify(rest),
+      ),
+    ...exchanges.filter((each) => each.durable).map((each) => JSON.stringify(each)),
+    ...bindings
+      .filter((each) => durable.has(each.source) && durable.has(each.destination))
+      .map((each) => JSON.stringify(each)),
+  ];
+  return lines.sort().join("\n");
 }

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Broker } from "../../src/broker/broker.ts";
 import { META_FORMAT } from "../../src/broker/meta-replay.ts";
-import type { LogStore } from "../../src/log/log.ts";
+import type { LogStore, LogWriter } from "../../src/log/log.ts";
 import { BrokerError, StorageError } from "../../src/model/errors.ts";
 import {
   binding,
+  durableState,
   exchange,
   idOf,
   openBench,
@@ -20,20 +20,6 @@ import {
 
 const SMALL = { runningBytes: 2000, startBytes: 500, partBytes: 300 };
 const ALWAYS = { ifUnused: false, ifEmpty: false };
-
-/** What must survive a restart, in an order that does not depend on history. */
-function durableState(broker: Broker): unknown {
-  const { queues, exchanges, bindings } = broker.snapshotOverview();
-  const durable = new Set([...queues, ...exchanges].filter((thing) => thing.durable).map((thing) => thing.name));
-  const lines = [
-    ...queues.filter((each) => each.durable).map(({ consumers: _, ...rest }) => JSON.stringify(rest)),
-    ...exchanges.filter((each) => each.durable).map((each) => JSON.stringify(each)),
-    ...bindings
-      .filter((each) => durable.has(each.source) && durable.has(each.destination))
-      .map((each) => JSON.stringify(each)),
-  ];
-  return lines.sort();
-}
 
 async function entryCount(store: LogStore): Promise<{ first: number; entries: number }> {
   const reader = await store.reader("meta");
@@ -226,6 +212,46 @@ test("the meta log stays small: snapshots take the place of what came before", a
   const after = await bench.crash();
   assert.deepEqual(reached(after, "amq.topic", "last"), ["q"]);
   assert.equal(after.broker.snapshotOverview().bindings.length, 1);
+});
+
+test("what lies before a snapshot is freed only once its last part is committed", async () => {
+  const { store: inner, turn } = await openBench();
+  const lastParts: number[] = [];
+  const frees: { readonly to: number; readonly announced: number }[] = [];
+  let announced = 0;
+  const acquire: LogStore["acquire"] = async (id, owner, events) => {
+    const result = await inner.acquire(id, owner, {
+      ...events,
+      // Entry by entry, as an engine does whose commits are smaller than a snapshot.
+      onCommitted: (position) => {
+        while (announced < position) events.onCommitted(++announced);
+      },
+    });
+    announced = result.writer.committed;
+    const writer: LogWriter = Object.create(result.writer, {
+      committed: { get: () => announced },
+      next: { get: () => result.writer.next },
+      ended: { value: result.writer.ended },
+      append: {
+        value: (parts: readonly Buffer[]) => {
+          const position = result.writer.append(parts);
+          if (Buffer.concat(parts).includes('"last":true')) lastParts.push(position);
+          return position;
+        },
+      },
+      free: { value: (_from: number, to: number) => frees.push({ to, announced }) },
+    });
+    return { ...result, writer };
+  };
+  const { broker, session } = await openBench({ limits: SMALL, store: { ...inner, acquire }, turn });
+  for (let i = 0; i < 40; i++) broker.declareQueue(session, queue(`q${i}`));
+  turn.run();
+  assert(frees.length > 0);
+  for (const { to, announced: at } of frees) {
+    const last = lastParts.find((position) => position >= to) ?? Number.POSITIVE_INFINITY;
+    assert(last > to, "the snapshot has several parts");
+    assert(at >= last, `freed up to ${to} at ${at}, before ${last} was committed`);
+  }
 });
 
 test("a large state is cut into parts, and a snapshot without its last part counts for nothing", async () => {
