@@ -18,8 +18,8 @@ export interface ReaderOptions {
   readonly key: number;
   /** One read takes at most this much, or one entry. */
   readonly readBytes: number;
-  /** Called when the last read of `segment` ended. */
-  readonly onUnpinned: (segment: Segment) => void;
+  /** Called when the last read of a segment ended. */
+  readonly onUnpinned: () => void;
 }
 
 /** A run of neighbouring entries of one segment: [from, to). */
@@ -93,7 +93,7 @@ export class LocalLogReader implements LogReader {
       throw asStorageError(error, `read ${segment.path}`);
     } finally {
       segment.pins -= 1;
-      if (segment.pins === 0) onUnpinned(segment);
+      if (segment.pins === 0) onUnpinned();
     }
   }
 

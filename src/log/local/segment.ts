@@ -79,7 +79,6 @@ export class Segment {
   lastEpoch = 0;
   /** Reads in progress; a freed segment goes away when they are done. */
   pins = 0;
-  freed = false;
   /** Always present while filling; loaded on demand when complete. */
   offsets: OffsetIndex | undefined;
 

@@ -20,7 +20,7 @@ import { LocalLogReader } from "./reader.ts";
 import { type LoadedLog, loadLog, type LogPlace, SEGMENT_NAME } from "./recovery.ts";
 import { SegmentIndexes } from "./segment-indexes.ts";
 import { SegmentPool } from "./segment-pool.ts";
-import { type Segment, SegmentList } from "./segment.ts";
+import { SegmentList } from "./segment.ts";
 import { GROW_BYTES, LocalLogWriter } from "./writer.ts";
 
 const MIB = 1024 * 1024;
@@ -215,7 +215,7 @@ class LocalLogStore implements LogStore {
     const error = await Promise.race([durable, writer.ended]);
     if (error !== undefined) throw error;
     isStarted = true;
-    const onUnpinned = (segment: Segment): void => writer.reclaim(segment);
+    const onUnpinned = (): void => writer.reclaim();
     const reader = new LocalLogReader({ segments, files, indexes, key: place.key, readBytes, onUnpinned });
     return { writer, reader };
   }
@@ -229,8 +229,8 @@ class LocalLogStore implements LogStore {
     if (last === undefined) return undefined;
     try {
       const file = await files.enter(last);
-      const from = Math.max(last.base, loaded.confirmed + 1);
-      let at = from < last.end ? (last.offsets?.at(from - last.base) ?? last.usedBytes) : last.usedBytes;
+      // Only a confirmed entry shows that the header is on disk too.
+      let at = loaded.confirmed < last.base ? 0 : (last.offsets?.at(loaded.confirmed + 1 - last.base) ?? 0);
       while (at < last.usedBytes) {
         const piece = Buffer.allocUnsafe(Math.min(MIB, last.usedBytes - at));
         await file.read(piece, at);

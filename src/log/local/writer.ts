@@ -74,6 +74,8 @@ export class LocalLogWriter implements LogWriter {
   #next: number;
   #backlogBytes = 0;
   #pending: PendingEntry[] = [];
+  /** Segments whose files are not yet given back. */
+  readonly #freed = new Set<Segment>();
   /** The segment that is being written, which is behind `segments.last` while entries wait. */
   #current: Segment | undefined;
   #file: DiskFile | undefined;
@@ -150,11 +152,11 @@ export class LocalLogWriter implements LogWriter {
       if (end > to || end > this.committed + 1 || segment.state === "filling") return;
       if (segment.base >= from) {
         this.#segments.remove(segment);
-        segment.freed = true;
-        this.reclaim(segment);
+        this.#freed.add(segment);
       }
       segment = this.#segments.find(end);
     }
+    this.reclaim();
   }
 
   async release(): Promise<void> {
@@ -173,15 +175,22 @@ export class LocalLogWriter implements LogWriter {
     await this.closed;
   }
 
-  /** Gives the file of a freed segment back to the pool once nothing uses it. */
-  reclaim(segment: Segment): void {
-    if (!segment.freed || segment.pins > 0 || segment.state !== "complete" || this.#isEnded) return;
+  /**
+   * Gives the files of freed segments back to the pool: those that nothing reads any more and that an
+   * entry in a later segment is durable behind. Without one, the end of the log would be forgotten,
+   * and positions would start again at 1.
+   */
+  reclaim(): void {
     const { files, indexes, pool, logger } = this.#options;
-    indexes.forget(segment);
-    files.close(segment).then(
-      () => pool.giveBack(segment.path),
-      (error: unknown) => logger.warn("A freed log segment could not be closed.", { reason: String(error) }),
-    );
+    for (const segment of this.#freed) {
+      if (segment.pins > 0 || segment.state !== "complete" || this.committed < segment.end || this.#isEnded) continue;
+      this.#freed.delete(segment);
+      indexes.forget(segment);
+      files.close(segment).then(
+        () => pool.giveBack(segment.path),
+        (error: unknown) => logger.warn("A freed log segment could not be closed.", { reason: String(error) }),
+      );
+    }
   }
 
   /** Seals the last segment and starts the next one, without touching the disk. */
@@ -237,7 +246,6 @@ export class LocalLogWriter implements LogWriter {
       this.#current = undefined;
       this.#file = undefined;
       await files.leave(before);
-      this.reclaim(before);
     }
     const file = await pool.take(segment.oversize);
     segment.path = file.path;
@@ -320,6 +328,7 @@ export class LocalLogWriter implements LogWriter {
     assert(position > this.committed, "the watermark rises");
     this.#segments.committed = position;
     this.#backlogBytes -= payloadBytes;
+    this.reclaim();
     const current = this.#current;
     if (current !== undefined && current.usedBytes > current.sizeBytes * PREPARE_SHARE) this.#options.pool.refill();
     this.#options.events.onCommitted(position);
