@@ -6,5 +6,5 @@ import { prepare } from "./prepare.mjs";
 
 const before = performance.now();
 await prepare();
-const { startVerb } = await import("../dist/src/cli/start.js");
+const { startVerb } = await import("../dist/src/process.js");
 process.exitCode = await startVerb(process.argv.slice(2), { uncountedMs: performance.now() - before });
