@@ -7,20 +7,23 @@ import type { ByteSocket, Listener, ListenOptions, Net, SocketEvents } from "../
 /** Connections that wait in the kernel to be accepted; fleets of clients reconnect at the same moment. */
 const BACKLOG = 1024;
 
-export class NodeNet implements Net {
-  async listen(options: ListenOptions, onSocket: (socket: ByteSocket) => void): Promise<Listener> {
-    const server = openServer(options, onSocket);
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen({ host: options.host, port: options.port, backlog: BACKLOG, ipv6Only: options.host.includes(":") }, () => {
-        server.off("error", reject);
-        resolve();
-      });
+export function createNodeNet(): Net {
+  return { listen };
+}
+
+async function listen(options: ListenOptions, onSocket: (socket: ByteSocket) => void): Promise<Listener> {
+  const server = openServer(options, onSocket);
+  const { host, port } = options;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host, port, backlog: BACKLOG, ipv6Only: host.includes(":") }, () => {
+      server.off("error", reject);
+      resolve();
     });
-    // A failed accept (out of file descriptors) must not end the process; the client tries again.
-    server.on("error", () => undefined);
-    return new NodeListener(server, options.host);
-  }
+  });
+  // A failed accept (out of file descriptors) must not end the process; the client tries again.
+  server.on("error", () => undefined);
+  return new NodeListener(server, host);
 }
 
 function openServer(options: ListenOptions, onSocket: (socket: ByteSocket) => void): Server {
