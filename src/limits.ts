@@ -58,6 +58,8 @@ export const LIMITS = {
   commitBytesMax: 8 * MIB,
   /** Settles and deliveries wait at most this long for a commit to join, ms. */
   lazyCommitMs: 10,
+  /** Small groups wait this long for company when that pays (queues/commit-pacer.ts), ms. */
+  commitDelayMs: 1,
 
   pageRows: 4096,
   pageRowsFirst: 16,

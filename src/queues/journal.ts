@@ -32,6 +32,8 @@ export class Journal {
   /** The open entry holds something that somebody waits for, or that should not wait for others. */
   urgent = false;
   appendedBytes = 0;
+  /** Messages in the open entry whose publishers may wait for its commit. */
+  openMessages = 0;
 
   private readonly writer: LogWriter;
   private readonly state: ShardState;
@@ -105,6 +107,7 @@ export class Journal {
     this.openPosition = position + 1;
     state.applying = this.openPosition;
     this.urgent = false;
+    this.openMessages = 0;
   }
 
   private append(payload: Buffer): number {

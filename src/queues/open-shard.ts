@@ -10,7 +10,7 @@ import { Shard } from "./shard.ts";
 import { type AllShardParameters, SHARD_PARAMETERS, type ShardSetup } from "./shard-options.ts";
 import { ShardState } from "./shard-state.ts";
 import { loadSnapshotPayload, type SnapshotBounds } from "./snapshot-format.ts";
-import { Snapshotter } from "./snapshotter.ts";
+import { snapshotNumber, Snapshotter } from "./snapshotter.ts";
 
 const MAIN = "shard/0";
 const SNAPSHOTS = "shard/0/snap/";
@@ -40,7 +40,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   const { writer, reader, cutBytes } = await store.acquire(MAIN, "broker", events);
   if (cutBytes > 0) logger.warn("An unfinished write at the end of the log was cut.", { log: MAIN, bytes: cutBytes });
 
-  const snapshots = existing.filter((id) => id.startsWith(SNAPSHOTS)).sort((a, b) => numberOf(b) - numberOf(a));
+  const snapshots = existing.filter((id) => id.startsWith(SNAPSHOTS)).sort((a, b) => snapshotNumber(b) - snapshotNumber(a));
   const loaded = await loadNewest(store, snapshots, parameters);
   const { state, bounds } = loaded;
   await replay(reader, state, bounds);
@@ -58,7 +58,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   const shard = new Shard({ state, writer, readers, snapshotStart: bounds.start, store }, options);
   const snapshotter = new Snapshotter({
     shard, store, clock, logger, prefix: SNAPSHOTS, minBytes: parameters.snapshotMinBytes,
-    nextNumber: numberOf(snapshots[0] ?? "0") + 1, lastBytes: loaded.bytes,
+    nextNumber: snapshotNumber(snapshots[0] ?? "0") + 1, lastBytes: loaded.bytes,
   });
   cleaner.attach(shard, snapshotter);
   shard.addSlicedWork(snapshotter);
@@ -74,7 +74,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   });
   markRestart(shard);
   shard.collectExtents();
-  for (const id of snapshots) if (numberOf(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
+  for (const id of snapshots) if (snapshotNumber(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
   logger.info("storage is open", { queues: state.queues.size, ms: Math.round(clock.monotonicMs() - startedMs) });
   return { shard, snapshotter, cleaner, close: () => close(shard, snapshotter, cleaner, parameters) };
 }
@@ -104,17 +104,13 @@ class LateEvents implements WriterEvents {
   }
 }
 
-function numberOf(id: string): number {
-  return Number(id.slice(id.lastIndexOf("/") + 1));
-}
-
 interface LoadedWithId extends LoadedSnapshot {
   readonly id: string | undefined;
 }
 
 function loadedNumber(loaded: LoadedWithId, snapshots: readonly string[]): number {
   assert(loaded.id === undefined || snapshots.includes(loaded.id), "the loaded snapshot is one of those listed");
-  return loaded.id === undefined ? -1 : numberOf(loaded.id);
+  return loaded.id === undefined ? -1 : snapshotNumber(loaded.id);
 }
 
 /** The newest snapshot that has its END, loaded; an empty state when there is none. */

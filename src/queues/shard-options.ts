@@ -24,6 +24,7 @@ export const SHARD_PARAMETERS = {
   commitBacklogHighBytes: LIMITS.commitBacklogHighBytes as number,
   commitBacklogLowBytes: LIMITS.commitBacklogLowBytes as number,
   lazyCommitMs: LIMITS.lazyCommitMs as number,
+  commitDelayMs: LIMITS.commitDelayMs as number,
   snapshotMinBytes: LIMITS.snapshotMinBytes as number,
   cleanerSlackBytes: LIMITS.cleanerSlackBytes as number,
 };

@@ -17,6 +17,7 @@ import { type IncomingMessage, recordSize, writeRecord } from "../model/message.
 import type { Clock, Timer, Turn } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import { Bodies } from "./bodies.ts";
+import { CommitPacer } from "./commit-pacer.ts";
 import { Journal } from "./journal.ts";
 import type { Lane } from "./lane.ts";
 import { IN_FLIGHT, SPILLED, STATE_MASK, TRANSIENT } from "./page.ts";
@@ -70,6 +71,8 @@ export class Shard implements ShardPort {
   private readonly waiters: { readonly position: number; readonly done: () => void }[] = [];
   private scheduled = false;
   private lazyTimer: Timer | undefined = undefined;
+  private pacing: Timer | undefined = undefined;
+  private readonly pacer = new CommitPacer();
   private readonly run = (): void => this.runTurn();
   private readonly wake = (queue: Queue): void => {
     this.serving.mark(queue);
@@ -226,7 +229,10 @@ export class Shard implements ShardPort {
       }
       if (queue.wanted) this.serving.mark(queue);
     }
-    if (owned) journal.urgent = true;
+    if (owned) {
+      journal.urgent = true;
+      journal.openMessages++;
+    }
     if (!this.congested && journal.backlogBytes > this.options.parameters.commitBacklogHighBytes) {
       this.congested = true;
       this.options.events.onFlow();
@@ -337,7 +343,16 @@ export class Shard implements ShardPort {
 
   /** Seals now, or when the commit under way is done: what arrives meanwhile is the next group. */
   private sealWhenDue(): void {
-    if (this.journal.urgent && !this.journal.commitUnderWay) this.seal();
+    if (!this.journal.urgent || this.journal.commitUnderWay || this.pacing !== undefined) return;
+    if (!this.pacer.shouldWait(this.journal.openMessages)) {
+      this.seal();
+      return;
+    }
+    this.pacing = this.clock.after(this.options.parameters.commitDelayMs, () => {
+      this.pacing = undefined;
+      this.pacer.waited(this.journal.openMessages);
+      if (this.failure === undefined) this.seal();
+    });
   }
 
   /** Hands everything applied so far to the log. */
@@ -360,7 +375,7 @@ export class Shard implements ShardPort {
     const { journal } = this;
     journal.committed = position;
     this.commits++;
-    if (journal.urgent) this.seal();
+    this.sealWhenDue();
     this.serving.committed();
     if (this.serving.busy) this.schedule();
     if (this.congested && journal.backlogBytes < this.options.parameters.commitBacklogLowBytes) {
@@ -402,6 +417,7 @@ export class Shard implements ShardPort {
     if (this.failure !== undefined) return;
     this.failure = error;
     this.lazyTimer?.cancel();
+    this.pacing?.cancel();
     this.options.events.onFailed(error);
   }
 
@@ -409,6 +425,7 @@ export class Shard implements ShardPort {
   async release(): Promise<void> {
     if (this.failure === undefined) this.seal();
     this.lazyTimer?.cancel();
+    this.pacing?.cancel();
     await this.writer.release();
   }
 }

@@ -89,7 +89,8 @@ export class Snapshotter implements SlicedWork {
     const { run } = this;
     if (run === undefined) return;
     const finished = new Promise<void>((resolve) => this.finished.push(resolve));
-    if (this.shard.failure !== undefined) this.giveUp(run, this.shard.failure);
+    const isRetiring = run.writer !== undefined && run.steps === undefined;
+    if (this.shard.failure !== undefined && !isRetiring) this.giveUp(run, this.shard.failure);
     else this.shard.schedule();
     await finished;
   }
@@ -199,28 +200,32 @@ export class Snapshotter implements SlicedWork {
   }
 
   private complete(run: Run, writer: LogWriter): void {
-    this.run = undefined;
+    run.steps = undefined;
     this.taken++;
     this.lastBytes = run.bytes;
     this.shard.snapshotStart = run.start;
     this.shard.collectExtents();
     this.logger.debug("snapshot taken", { log: run.id, bytes: run.bytes, start: run.start, end: run.end });
-    this.retire(run, writer).then(
-      () => this.finish(),
-      (error: Error) => {
+    this.retire(run, writer)
+      .catch((error: Error) => {
         this.logger.warn("Older snapshots could not be removed; the next start removes them.", { reason: error.message });
+      })
+      .finally(() => {
+        // Only now may the next one start: it must not be taken for an older one.
+        this.run = undefined;
         this.finish();
-      },
-    );
+      });
   }
 
   private async retire(run: Run, writer: LogWriter): Promise<void> {
     await writer.release();
-    for (const id of await this.store.list(this.prefix)) if (id !== run.id) await this.store.delete(id);
+    for (const id of await this.store.list(this.prefix)) {
+      if (snapshotNumber(id) < snapshotNumber(run.id)) await this.store.delete(id);
+    }
   }
 
   private giveUp(run: Run, error: Error): void {
-    if (this.run !== run) return;
+    if (this.run !== run || run.endPosition > 0 && run.steps === undefined) return;
     this.run = undefined;
     this.failedAt = this.clock.monotonicMs();
     this.logger.warn("A snapshot could not be written; the next one is tried later.", { log: run.id, reason: error.message });
@@ -237,4 +242,9 @@ export class Snapshotter implements SlicedWork {
   private finish(): void {
     for (const resolve of this.finished.splice(0)) resolve();
   }
+}
+
+/** The number of a snapshot's log id; higher is newer. */
+export function snapshotNumber(id: string): number {
+  return Number(id.slice(id.lastIndexOf("/") + 1));
 }
