@@ -38,8 +38,9 @@ export function repositoryRoot(): string {
   return folder;
 }
 
+/** The broker that was built together with this program. */
 export function defaultQuaysideCommand(): string[] {
-  return [process.execPath, join(repositoryRoot(), "bin", "quayside.mjs"), "start"];
+  return [process.execPath, fileURLToPath(new URL("../src/cli/quayside.js", import.meta.url)), "start"];
 }
 
 export function rabbitmqInstalled(): boolean {
