@@ -1,3 +1,3 @@
 // The version of this package; a test compares it with package.json.
 
-export const VERSION = "0.1.0";
+export const VERSION: string = "0.1.0";

@@ -3,23 +3,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { banRule, nameRule } from "./tidy/bans.ts";
 import * as docs from "./tidy/docs.ts";
 import { deadFileRule, layerRule } from "./tidy/layers.ts";
 import { dependencyRule, lockRule } from "./tidy/packages.ts";
 import { codeOnly, readRepository, type Repository, type Rule } from "./tidy/repository.ts";
 import { sizeRule } from "./tidy/sizes.ts";
+import { repositoryRoot } from "./unit/repository-root.ts";
 
-// Compiled to <root>/<output>/test/, whatever the output folder is called.
-const root = findRoot(fileURLToPath(new URL(".", import.meta.url)));
-const repository = readRepository(root);
-
-function findRoot(folder: string): string {
-  const output = /^(.*?)\/(dist|\.build\/[^/]+)\/test\/$/.exec(folder.replaceAll("\\", "/"));
-  assert(output?.[1] !== undefined, `${folder} is no place for compiled tests`);
-  return output[1];
-}
+const repository = readRepository(repositoryRoot(import.meta.url));
 
 /** The repository with one file put in place of, or next to, what is there. */
 function planted(path: string, change: string | ((text: string) => string)): Repository {

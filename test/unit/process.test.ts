@@ -1,0 +1,168 @@
+// The broker as a process: start, banner, refusals, signals, exit codes.
+
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { get } from "node:http";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { SETTINGS } from "../../src/config.ts";
+import { repositoryRoot } from "./repository-root.ts";
+
+const program = fileURLToPath(new URL("../../src/cli/quayside.js", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "quayside-process-"));
+const running = new Set<ChildProcess>();
+after(() => {
+  for (const child of running) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Started {
+  readonly child: ChildProcess;
+  /** What it printed to stdout until it was ready or gone. */
+  readonly banner: string;
+  readonly stderr: () => string;
+  readonly exit: Promise<number | string>;
+}
+
+/** Starts a program and waits until it is ready or gone. */
+async function start(command: string, args: readonly string[]): Promise<Started> {
+  const env = { ...process.env, QUAYSIDE_HOST: "127.0.0.1" };
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env, cwd: repositoryRoot(import.meta.url) });
+  running.add(child);
+  let banner = "";
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const exit = once(child, "close").then(([code, signal]) => {
+    running.delete(child);
+    return (code ?? signal) as number | string;
+  });
+  await new Promise<void>((resolve) => {
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      banner += text;
+      if (/ready in \d+ ms/.test(banner)) resolve();
+    });
+    void exit.then(() => resolve());
+  });
+  return { child, banner, stderr: () => stderr, exit };
+}
+
+const FREE_PORTS = ["--amqp-port", "0", "--http-port", "0", "--metrics-port", "0"];
+
+function quayside(...args: string[]): Promise<Started> {
+  return start(process.execPath, [program, ...args]);
+}
+
+function startIn(data: string, ...args: string[]): Promise<Started> {
+  return quayside("start", "--data", join(folder, data), ...FREE_PORTS, ...args);
+}
+
+function portsOf(banner: string): number[] {
+  return [...banner.matchAll(/:(\d+)(?=[\s/])/g)].map((match) => Number(match[1]));
+}
+
+async function listenOn(port: number): Promise<Server> {
+  const server = createServer();
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
+
+/** Fails unless every port can be listened on at once. */
+async function assertFree(ports: readonly number[]): Promise<void> {
+  for (const server of await Promise.all(ports.map(listenOn))) server.close();
+}
+
+test("the banner names every address, each one answers, and SIGTERM ends with code 0 and free ports", async () => {
+  const { child, banner, exit } = await startIn("banner");
+  assert.match(banner, /amqp:\/\/127\.0\.0\.1:\d+/);
+  assert.match(banner, /ready in \d+ ms\n$/);
+  const ports = portsOf(banner);
+  assert.equal(ports.length, 3);
+  const health = /http\s+(http:\S+)/.exec(banner)?.[1];
+  const [response] = (await once(get(`${health}/v1/health`), "response")) as [{ statusCode: number; resume(): void }];
+  response.resume();
+  assert.equal(response.statusCode, 200);
+  child.kill("SIGTERM");
+  assert.equal(await exit, 0);
+  await assertFree(ports);
+});
+
+test("SIGTERM and SIGINT sent to npm reach the broker: code 0 and free ports", async () => {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    const data = join(folder, `npm-${signal}`);
+    const { child, banner, exit } = await start("npm", ["start", "--", "--data", data, ...FREE_PORTS]);
+    const ports = portsOf(banner);
+    assert.equal(ports.length, 3, banner);
+    child.kill(signal);
+    assert.equal(await exit, 0);
+    await assertFree(ports);
+  }
+});
+
+test("a data folder in use is refused with the owner's pid, and is free again after kill -9", async () => {
+  const first = await startIn("shared");
+  const second = await startIn("shared");
+  assert.equal(await second.exit, 1);
+  assert.match(second.stderr(), new RegExp(`in use by the process with pid ${first.child.pid};`));
+  first.child.kill("SIGKILL");
+  await first.exit;
+  const third = await startIn("shared");
+  assert.match(third.banner, /ready in/);
+  third.child.kill("SIGTERM");
+  assert.equal(await third.exit, 0);
+});
+
+test("a taken port is refused in one sentence with its number, and the broker moves nowhere else", async () => {
+  const taken = await listenOn(0);
+  const { port } = taken.address() as { port: number };
+  const { exit, stderr, banner } = await startIn("taken", "--amqp-port", String(port), "--log-level", "error");
+  assert.equal(await exit, 1);
+  assert.equal(banner, "");
+  assert.match(stderr(), new RegExp(`^quayside: amqp: port ${port} .* taken .*--amqp-port\\n$`));
+  taken.close();
+});
+
+test("settings that cannot be used end with code 64 and one sentence", async () => {
+  const config = join(folder, "broken.json");
+  writeFileSync(config, '{"amqp-prt": 1}');
+  const unreadable = await quayside("start", "--config", join(folder, "gone.json"));
+  assert.equal(await unreadable.exit, 64);
+  assert.match(unreadable.stderr(), /^quayside: cannot read the config file .*gone\.json.*\n$/);
+  const unknown = await quayside("start", "--config", config);
+  assert.equal(await unknown.exit, 64);
+  assert.match(unknown.stderr(), /did you mean amqp-port\?\n$/);
+});
+
+test("a data folder that cannot be used ends with code 74 and one sentence", async () => {
+  writeFileSync(join(folder, "file"), "");
+  const { exit, stderr } = await startIn("file");
+  assert.equal(await exit, 74);
+  assert.match(stderr(), /^quayside: cannot use the data folder .*\n$/);
+});
+
+test("--version, --help and start --help answer with code 0; the help lists every setting", async () => {
+  const run = async (...args: string[]): Promise<string> => {
+    const { banner, exit } = await quayside(...args);
+    assert.equal(await exit, 0);
+    return banner;
+  };
+  assert.match(await run("--version"), /^\d+\.\d+\.\d+\n$/);
+  assert.match(await run("--help"), /start/);
+  const help = await run("start", "--help");
+  for (const { name } of SETTINGS) assert(help.includes(`--${name} `), name);
+  const unknown = await quayside("strat");
+  assert.equal(await unknown.exit, 64);
+});
+
+test("with --log json every line on stdout and stderr is a JSON object", async () => {
+  const { child, banner, stderr, exit } = await startIn("json", "--log", "json");
+  child.kill("SIGTERM");
+  assert.equal(await exit, 0);
+  const lines = `${banner}${stderr()}`.trim().split("\n");
+  for (const line of lines) assert.equal(typeof (JSON.parse(line) as { message: unknown }).message, "string");
+});
