@@ -149,7 +149,7 @@ export class LocalLogWriter implements LogWriter {
     if (this.#isEnded) return;
     for (let segment = this.#segments.find(from); segment !== undefined; ) {
       const { end } = segment;
-      if (end > to || end > this.committed + 1 || segment.state === "filling") return;
+      if (end > to || end > this.committed + 1 || segment.state === "filling") break;
       if (segment.base >= from) {
         this.#segments.remove(segment);
         this.#freed.add(segment);
