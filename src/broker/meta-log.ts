@@ -5,7 +5,9 @@
 //   {"format": 1, "effects": [...]}
 //   {"format": 1, "snapshot": {"part": 0, "last": false}, "effects": [...]}     the whole state, in parts
 //
-// A snapshot is appended when the log has grown enough; the log before it is freed once the last part
+// A snapshot is taken when the log has grown enough. It is the state at its first part; each further
+// part is appended when the one before is committed, so that a large state stops nobody, and effects
+// appended meanwhile lie between the parts. What lies before the first part is freed once the last one
 // is committed (never earlier: a crash would find neither).
 
 import { assert } from "../assert.ts";
@@ -29,7 +31,7 @@ export interface SnapshotLimits {
 export const SNAPSHOT_LIMITS: SnapshotLimits = {
   runningBytes: 16 * 1024 * 1024,
   startBytes: 1024 * 1024,
-  partBytes: 1024 * 1024,
+  partBytes: 128 * 1024,
 };
 
 export interface MetaLogOptions {
@@ -44,6 +46,19 @@ interface Waiter {
   readonly done: () => void;
 }
 
+/** A snapshot on its way into the log. */
+interface PendingSnapshot {
+  /** The state when it began; effects do not change. */
+  readonly effects: readonly Effect[];
+  /** How many of them are in parts that were appended. */
+  encoded: number;
+  parts: number;
+  bytes: number;
+  /** Positions of its first and of its newest part. */
+  start: number;
+  newest: number;
+}
+
 export class MetaLog {
   readonly #writer: LogWriter;
   readonly #options: MetaLogOptions;
@@ -54,8 +69,7 @@ export class MetaLog {
   #snapshotBytes = 0;
   #failure: StorageError | undefined;
   #onCommitted: () => void = () => undefined;
-  /** A snapshot that is appended and not yet committed. */
-  #pendingSnapshot: { readonly start: number; readonly last: number } | undefined;
+  #pendingSnapshot: PendingSnapshot | undefined;
 
   private constructor(writer: LogWriter, options: MetaLogOptions) {
     this.#writer = writer;
@@ -138,6 +152,8 @@ export class MetaLog {
 
   /** Commits what was appended, then lets go of the log. */
   release(): Promise<void> {
+    // A snapshot under way is left unfinished: its next part would come after the end.
+    this.#pendingSnapshot = undefined;
     return this.#writer.release();
   }
 
@@ -145,11 +161,7 @@ export class MetaLog {
   private noteCommitted(position: number): void {
     const ready = this.#waiters.filter((waiter) => waiter.position <= position);
     if (ready.length > 0) this.#waiters = this.#waiters.filter((waiter) => waiter.position > position);
-    const snapshot = this.#pendingSnapshot;
-    if (snapshot !== undefined && snapshot.last <= position) {
-      this.#pendingSnapshot = undefined;
-      this.#writer.free(1, snapshot.start);
-    }
+    this.#goOnWithSnapshot(position);
     for (const waiter of ready) waiter.done();
     this.#onCommitted();
   }
@@ -169,32 +181,42 @@ export class MetaLog {
   }
 
   #snapshot(topology: Topology): void {
-    let part: string[] = [];
-    let partBytes = 0;
-    let parts = 0;
-    let start = 0;
-    let bytes = 0;
-    const seal = (last: boolean): number => {
-      const payload = encodeEntry(part, { part: parts, last });
-      const position = this.#append(payload);
-      if (parts === 0) start = position;
-      parts++;
-      bytes += payload.length;
-      part = [];
-      partBytes = 0;
-      return position;
-    };
-    for (const effect of topology.durableState()) {
-      if (partBytes > this.#options.limits.partBytes) seal(false);
-      const text = encodeEffect(effect);
-      part.push(text);
-      partBytes += text.length;
-    }
-    const last = seal(true);
-    this.#pendingSnapshot = { start, last };
-    this.#snapshotBytes = bytes;
+    const effects = [...topology.durableState()];
+    const pending = { effects, encoded: 0, parts: 0, bytes: 0, start: 0, newest: 0 };
+    this.#pendingSnapshot = pending;
     this.#bytesSinceSnapshot = 0;
-    this.#options.logger.debug("meta log snapshot appended", { parts, bytes });
+    this.#appendPart(pending);
+    pending.start = pending.newest;
+  }
+
+  /** The log is committed up to `committed`: the next part may follow, or what is older be freed. */
+  #goOnWithSnapshot(committed: number): void {
+    const pending = this.#pendingSnapshot;
+    if (pending === undefined || pending.newest > committed || this.#failure !== undefined) return;
+    if (pending.encoded < pending.effects.length) {
+      this.#appendPart(pending);
+      return;
+    }
+    this.#pendingSnapshot = undefined;
+    this.#snapshotBytes = pending.bytes;
+    this.#writer.free(1, pending.start);
+    this.#options.logger.debug("meta log snapshot taken", { parts: pending.parts, bytes: pending.bytes });
+  }
+
+  #appendPart(pending: PendingSnapshot): void {
+    const { effects } = pending;
+    const texts: string[] = [];
+    for (let bytes = 0; bytes <= this.#options.limits.partBytes && pending.encoded < effects.length; ) {
+      const effect = effects[pending.encoded++];
+      assert(effect !== undefined, "a snapshot has no holes");
+      const text = encodeEffect(effect);
+      texts.push(text);
+      bytes += text.length;
+    }
+    const payload = encodeEntry(texts, { part: pending.parts, last: pending.encoded === effects.length });
+    pending.newest = this.#append(payload);
+    pending.parts++;
+    pending.bytes += payload.length;
   }
 
   #append(payload: Buffer): number {

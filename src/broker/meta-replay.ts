@@ -2,9 +2,11 @@
 // ever or, once its beginning was freed, somewhere before a complete snapshot; what lies before that
 // snapshot then makes no sense any more and is passed over.
 //
-//   freed | effects (passed over) | snapshot 0..n (a fresh topology) | effects | ...
+//   freed | effects (passed over) | part 0 | effects | part 1 | effects | last part | effects | ...
+//                                   |<------------ snapshot ----------->|
 //
-// A snapshot whose last part is missing was cut off by a crash: the state before it still stands.
+// A snapshot is the state at its first part; the effects between its parts follow it. One whose last
+// part is missing was cut off by a crash: the state before it still stands.
 
 import { StorageError } from "../model/errors.ts";
 import type { LogEntry } from "../log/log.ts";
@@ -20,6 +22,16 @@ export interface SnapshotPart {
   readonly last: boolean;
 }
 
+interface PartialSnapshot {
+  readonly topology: Topology;
+  readonly start: number;
+  parts: number;
+  bytes: number;
+  /** Effects between its parts, to be applied on top, and the bytes of their entries. */
+  readonly effectsSince: Effect[];
+  bytesSince: number;
+}
+
 export class MetaReplay {
   /** The state so far. */
   topology = new Topology();
@@ -30,7 +42,7 @@ export class MetaReplay {
   /** Payload bytes of the effects after it. */
   bytesSinceSnapshot = 0;
   #usable: boolean;
-  #partial: { topology: Topology; parts: number; bytes: number; readonly start: number } | undefined;
+  #partial: PartialSnapshot | undefined;
 
   /** `first`: the oldest position of the log. */
   constructor(first: number) {
@@ -65,12 +77,20 @@ export class MetaReplay {
       return;
     }
     this.bytesSinceSnapshot += entry.payload.length;
+    const partial = this.#partial;
+    if (partial !== undefined) {
+      partial.effectsSince.push(...effects);
+      partial.bytesSince += entry.payload.length;
+    }
     if (!this.#usable) return;
     for (const effect of effects) this.topology.apply(effect);
   }
 
   #takePart(entry: LogEntry, { part, last }: SnapshotPart, effects: readonly Effect[]): void {
-    if (part === 0) this.#partial = { topology: new Topology(), parts: 0, bytes: 0, start: entry.position };
+    if (part === 0) {
+      const topology = new Topology();
+      this.#partial = { topology, start: entry.position, parts: 0, bytes: 0, effectsSince: [], bytesSince: 0 };
+    }
     const partial = this.#partial;
     // Its first parts were freed: a newer snapshot follows, or `finish` reports the loss.
     if (partial === undefined) return;
@@ -79,10 +99,11 @@ export class MetaReplay {
     partial.parts++;
     partial.bytes += entry.payload.length;
     if (!last) return;
+    for (const effect of partial.effectsSince) partial.topology.apply(effect);
     this.topology = partial.topology;
     this.snapshotStart = partial.start;
     this.snapshotBytes = partial.bytes;
-    this.bytesSinceSnapshot = 0;
+    this.bytesSinceSnapshot = partial.bytesSince;
     this.#usable = true;
     this.#partial = undefined;
   }
