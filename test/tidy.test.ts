@@ -159,7 +159,7 @@ rule("whatever runs with the broker is listed in ARCHITECTURE.md with its reason
 ]);
 
 test("the rules look at code only: comments, strings and regular expressions are blanked, ${} is kept", () => {
-  const text = 'a("x {"); // b\nc(`d ${e({ f: "g" })} h`); /* i */ j(/[/"]k/g, l / m / n);';
+  const text = 'a("x {"); // b\nc(`d ${e({ f: "g" })} h`); /* i */ j(/[/"]k/, l / m / n);';
   const code = codeOnly(text);
   assert.equal(code.length, text.length);
   for (const name of ["a", "c", "e", "f", "j", "l", "m", "n"]) assert.match(code, new RegExp(`\\b${name}\\b`));

@@ -105,7 +105,8 @@ export function linkRule(repository: Repository): Finding[] {
 export function guaranteesRule(repository: Repository): Finding[] {
   const path = "docs/guarantees.md";
   const text = repository.get(path) ?? "";
-  const promises = text.split("\n").filter((line) => line.startsWith("- "));
+  // A promise is a list item with its continuation lines.
+  const promises = text.match(/^- .*(\n {2}.*)*/gm) ?? [];
   if (promises.length === 0) return [{ path, line: 0, message: "has no promise" }];
   return promises
     .filter((line) => !/\]\(\.\.\/test\/[^)]+\)/.test(line))

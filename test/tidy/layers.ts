@@ -74,7 +74,7 @@ export interface Import {
 export function importsOf(path: string, text: string): Import[] {
   const code = codeOnly(text);
   const imports: Import[] = [];
-  for (const match of code.matchAll(/\b(?:from|import)\s*\(?\s*["']/g)) {
+  for (const match of code.matchAll(/\b(?:from|import|import\s*\()\s*["']/g)) {
     const start = match.index + match[0].length;
     const target = text.slice(start, text.indexOf(text[start - 1] ?? '"', start));
     const resolved = target.startsWith(".") ? posix.normalize(posix.join(posix.dirname(path), target)) : target;

@@ -66,5 +66,5 @@ function opensFunction(line: string): boolean {
     return false;
   }
   // A method `name(...) {`, or the last line of a header over several lines: `): Type {`.
-  return /^\s*([\w#*\[\]. ]+\(.*\)|\))(:.*)?\s*\{$/.test(line.trimEnd()) && !/[=;]\s*\{$/.test(line);
+  return /^\s*([\w#*[\]. ]+\(.*\)|\))(:.*)?\s*\{$/.test(line.trimEnd()) && !/[=;]\s*\{$/.test(line);
 }
