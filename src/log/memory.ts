@@ -155,11 +155,10 @@ class MemoryLogWriter implements LogWriter {
 
   free(from: number, to: number): void {
     if (this.#isEnded) return;
-    const active = this.#log.extents.at(-1);
-    this.#log.extents = this.#log.extents.filter((extent, index, all) => {
+    const last = this.#log.extents.length - 1;
+    this.#log.extents = this.#log.extents.filter(({ first }, index, all) => {
       const end = all[index + 1]?.first ?? this.#next;
-      const isCommitted = extent.first + extent.entries.length - 1 <= this.committed && extent.entries.length > 0;
-      return extent === active || extent.first < from || end > to || !isCommitted;
+      return index === last || first < from || end > to || end > this.committed + 1;
     });
   }
 

@@ -69,7 +69,10 @@ async function checkContent({ machine, model }: Run, log: LogProbe): Promise<voi
   }
   const some = [...seen].filter((_, index) => index % 7 === 3);
   const fetched = await machine.run(log.reader.fetch(some));
-  assert.deepEqual(fetched.map((entry) => entry.position), some);
+  assert.deepEqual(
+    fetched.map((entry) => entry.position),
+    some,
+  );
 }
 
 /** Some appends, frees and waiting; returns when the writer failed or the steps are used up. */
@@ -195,7 +198,9 @@ async function simulateOrTell(seed: number): Promise<void> {
   try {
     await simulate(seed, trace);
   } catch (error) {
-    throw new Error(`QUAYSIDE_SIM_SEED=${seed} fails; it did:\n  ${trace.join("\n  ")}\n${String(error)}`, { cause: error });
+    throw new Error(`QUAYSIDE_SIM_SEED=${seed} fails; it did:\n  ${trace.join("\n  ")}\n${String(error)}`, {
+      cause: error,
+    });
   }
 }
 

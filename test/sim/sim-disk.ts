@@ -112,7 +112,10 @@ export class SimDisk implements Disk {
 
   /** Paths of all files, sorted. */
   files(): string[] {
-    return [...this.#names].filter(([, inode]) => inode !== undefined).map(([path]) => path).sort();
+    return [...this.#names]
+      .filter(([, inode]) => inode !== undefined)
+      .map(([path]) => path)
+      .sort();
   }
 
   /** A copy of what reads of the file see. */

@@ -15,8 +15,17 @@ const SEGMENT_BYTES = 4096;
 
 const position = fc.oneof(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 2 ** 32, max: 2 ** 52 }));
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
-const fields = fc.record({ position, epoch: u32, prevCrc: u32, timeMs: fc.double({ noNaN: true }), back: fc.nat(1000) });
-const parts = fc.array(fc.uint8Array({ maxLength: 100 }).map((bytes) => Buffer.from(bytes)), { maxLength: 4 });
+const fields = fc.record({
+  position,
+  epoch: u32,
+  prevCrc: u32,
+  timeMs: fc.double({ noNaN: true }),
+  back: fc.nat(1000),
+});
+const parts = fc.array(
+  fc.uint8Array({ maxLength: 100 }).map((bytes) => Buffer.from(bytes)),
+  { maxLength: 4 },
+);
 
 /** A file whose bytes are `content`. */
 function fileOf(content: Buffer): DiskFile {
@@ -96,25 +105,32 @@ test("random bytes are never an entry, a header or a footer, and never a crash",
 
 test("a footer gives back its offsets, and only to the segment that it belongs to", () => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 64, max: 3000 }), { minLength: 1, maxLength: 50 }), fc.nat(400), (list, flipAt) => {
-      const offsets = Uint32Array.from(list.sort((a, b) => a - b));
-      const footer = encodeFooter(offsets, { usedBytes: 3500, base: 1, lastCrc: 7, lastEpoch: 2 }, KEY);
-      const table = footer.subarray(0, footer.length - TRAILER_BYTES);
-      const trailer = decodeTrailer(footer.subarray(table.length), { ...HEADER, format: 1 }, KEY);
-      assert.ok(trailer !== undefined);
-      assert.deepEqual(decodeOffsets(table, trailer, KEY), offsets);
-      assert.equal(decodeTrailer(footer.subarray(table.length), { ...HEADER, format: 1, base: 2 }, KEY), undefined);
-      const changed = Buffer.from(footer);
-      const at = flipAt % changed.length;
-      changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
-      const other = decodeTrailer(changed.subarray(table.length), { ...HEADER, format: 1 }, KEY);
-      assert.ok(other === undefined || decodeOffsets(changed.subarray(0, table.length), other, KEY) === undefined);
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: 64, max: 3000 }), { minLength: 1, maxLength: 50 }),
+      fc.nat(400),
+      (list, flipAt) => {
+        const offsets = Uint32Array.from(list.sort((a, b) => a - b));
+        const footer = encodeFooter(offsets, { usedBytes: 3500, base: 1, lastCrc: 7, lastEpoch: 2 }, KEY);
+        const table = footer.subarray(0, footer.length - TRAILER_BYTES);
+        const trailer = decodeTrailer(footer.subarray(table.length), { ...HEADER, format: 1 }, KEY);
+        assert.ok(trailer !== undefined);
+        assert.deepEqual(decodeOffsets(table, trailer, KEY), offsets);
+        assert.equal(decodeTrailer(footer.subarray(table.length), { ...HEADER, format: 1, base: 2 }, KEY), undefined);
+        const changed = Buffer.from(footer);
+        const at = flipAt % changed.length;
+        changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
+        const other = decodeTrailer(changed.subarray(table.length), { ...HEADER, format: 1 }, KEY);
+        assert.ok(other === undefined || decodeOffsets(changed.subarray(0, table.length), other, KEY) === undefined);
+      },
+    ),
   );
 });
 
-test("walking a mutated segment yields a prefix of what was written, and the scan tells when more was promised", async () => {
-  const payloads = fc.array(fc.uint8Array({ maxLength: 150 }).map((bytes) => Buffer.from(bytes)), { minLength: 1, maxLength: 12 });
+test("walking a mutated segment yields a prefix of what was written, and the scan invents no promise", async () => {
+  const payloads = fc.array(
+    fc.uint8Array({ maxLength: 150 }).map((bytes) => Buffer.from(bytes)),
+    { minLength: 1, maxLength: 12 },
+  );
   const mutation = fc.record({ at: fc.nat(2500), bytes: fc.uint8Array({ minLength: 1, maxLength: 600 }) });
   await fc.assert(
     fc.asyncProperty(payloads, fc.option(mutation), async (written, change) => {
@@ -123,7 +139,11 @@ test("walking a mutated segment yields a prefix of what was written, and the sca
       if (change !== null) content.set(change.bytes, Math.max(SEGMENT_HEADER_BYTES, change.at));
       const found = await walk(fileOf(content), { ...HEADER, format: 1 }, KEY);
       assert.ok(found.end <= written.length + 1);
-      assert.ok(content.subarray(SEGMENT_HEADER_BYTES, found.usedBytes).equals(intact.subarray(SEGMENT_HEADER_BYTES, found.usedBytes)));
+      assert.ok(
+        content
+          .subarray(SEGMENT_HEADER_BYTES, found.usedBytes)
+          .equals(intact.subarray(SEGMENT_HEADER_BYTES, found.usedBytes)),
+      );
       if (change === null) assert.equal(found.end, written.length + 1);
       const later = await findLaterEntries(fileOf(content), {
         fromBytes: found.usedBytes,
@@ -138,7 +158,10 @@ test("walking a mutated segment yields a prefix of what was written, and the sca
 });
 
 test("an intact entry is found at any aligned place, also across the edge of a read", async () => {
-  const entry = segmentOf([Buffer.from("far away".repeat(20))]).subarray(SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES + 208);
+  const entry = segmentOf([Buffer.from("far away".repeat(20))]).subarray(
+    SEGMENT_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES + 208,
+  );
   const edge = 1024 * 1024;
   for (const at of [0, 8, edge - 208, edge - 200, edge - 48, edge - 40, edge - 8, edge, edge + 8, 2 * edge + 64]) {
     const content = Buffer.alloc(at + entry.length);

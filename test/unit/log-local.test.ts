@@ -69,7 +69,10 @@ for (const fault of ["syncErrors", "writeErrors"] as const) {
     const error = await machine.run(log.writer.ended);
     assert.equal(error?.kind, "io");
     machine.disk.setFaults({});
-    assert.throws(() => log.append("more"), (thrown) => thrown === error);
+    assert.throws(
+      () => log.append("more"),
+      (thrown) => thrown === error,
+    );
     await machine.clock.advance(5000);
     assert.equal(log.writer.committed, 6);
     assert.equal(log.commits.at(-1), 6);
@@ -163,7 +166,10 @@ test("a finished segment without its footer is walked, and refused when it does 
   await again.release();
   machine.disk.flipBit(path, offset);
   await machine.reopen();
-  const refused = assert.rejects(machine.store.acquire(SHARD_LOG, "test", new LogProbe(machine)), isDamaged(path, "entry 7"));
+  const refused = assert.rejects(
+    machine.store.acquire(SHARD_LOG, "test", new LogProbe(machine)),
+    isDamaged(path, "entry 7"),
+  );
   await machine.run(refused);
 });
 
@@ -311,7 +317,10 @@ test("when the reserve is used up too, the writer ends with full, and nothing co
   await log.fill(30);
   await machine.clock.advance(100);
   machine.disk.setCapacity(machine.disk.usedBytes);
-  const failing = assert.rejects(log.fill(200), (error: unknown) => error instanceof StorageError && error.kind === "full");
+  const failing = assert.rejects(
+    log.fill(200),
+    (error: unknown) => error instanceof StorageError && error.kind === "full",
+  );
   await failing;
   assert.equal((await machine.run(log.writer.ended))?.kind, "full");
   const { committed } = log.writer;

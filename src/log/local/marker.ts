@@ -35,7 +35,8 @@ export async function writeMarker(disk: Disk, folder: string, id: string, key: n
 /** The key of the log. Throws StorageError "damaged" or "closed" (no such log), LogFormatError. */
 export async function readMarker(disk: Disk, folder: string, id: string): Promise<number> {
   const path = `${folder}/${MARKER_NAME}`;
-  if (!(await disk.list(folder)).includes(MARKER_NAME)) throw new StorageError("closed", `there is no log ${id} (${path})`);
+  if (!(await disk.list(folder)).includes(MARKER_NAME))
+    throw new StorageError("closed", `there is no log ${id} (${path})`);
   const file = await disk.open(path, "read");
   try {
     const bytes = Buffer.alloc(BYTES_MAX);

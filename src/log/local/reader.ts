@@ -112,7 +112,10 @@ export class LocalLogReader implements LogReader {
       const header = decodeEntryHeader(bytes, at);
       const length = header === undefined ? 0 : entryBytes(header.lengthBytes);
       if (header?.position !== position || at + length > read || !entryIsIntact(bytes, at, header, key)) {
-        throw new StorageError("damaged", `${segment.path} is damaged at offset ${at + start}: entry ${position} is invalid`);
+        throw new StorageError(
+          "damaged",
+          `${segment.path} is damaged at offset ${at + start}: entry ${position} is invalid`,
+        );
       }
       if (header.format > ENTRY_FORMAT) throw new LogFormatError(segment.path, header.format, ENTRY_FORMAT);
       const payload = bytes.subarray(at + ENTRY_HEADER_BYTES, at + ENTRY_HEADER_BYTES + header.lengthBytes);

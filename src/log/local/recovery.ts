@@ -137,7 +137,11 @@ interface Finished {
 }
 
 /** A segment that another one follows. Throws "damaged" unless it is known to be whole. */
-async function loadFinished(place: LogPlace, file: DiskFile, { candidate, following, segment }: Finished): Promise<void> {
+async function loadFinished(
+  place: LogPlace,
+  file: DiskFile,
+  { candidate, following, segment }: Finished,
+): Promise<void> {
   const { header, path } = candidate;
   const next = following.header;
   const block = Buffer.alloc(TRAILER_BYTES);
@@ -182,7 +186,10 @@ async function refuseOrphans(place: LogPlace, path: string, last: Segment | unde
     const epoch = last?.lastEpoch ?? 0;
     const found = await findLaterEntries(file, { fromBytes: 0, position, epoch, key: place.key });
     if (found.count === 0) return;
-    throw new StorageError("damaged", `${path} is damaged at offset 0: its header is invalid, and it holds entries that the log misses`);
+    throw new StorageError(
+      "damaged",
+      `${path} is damaged at offset 0: its header is invalid, and it holds entries that the log misses`,
+    );
   });
 }
 

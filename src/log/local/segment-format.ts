@@ -98,7 +98,11 @@ export function decodeSegmentHeader(block: Buffer, key: number, path: string): S
 }
 
 /** The footer as one buffer that ends at the segment's size. */
-export function encodeFooter(offsets: Uint32Array, fields: Omit<SegmentTrailer, "count" | "tableCrc">, key: number): Buffer {
+export function encodeFooter(
+  offsets: Uint32Array,
+  fields: Omit<SegmentTrailer, "count" | "tableCrc">,
+  key: number,
+): Buffer {
   const tableBytes = offsets.length * OFFSET_BYTES;
   const footer = Buffer.alloc(tableBytes + TRAILER_BYTES);
   offsets.forEach((offset, index) => footer.writeUInt32LE(offset, index * OFFSET_BYTES));

@@ -124,7 +124,8 @@ export class SegmentPool {
     let file: DiskFile | undefined;
     try {
       // Asking first spares filling the disk to the brim for nothing, which would hurt everybody else.
-      if ((await disk.space(folder)).freeBytes < segmentBytes) throw Object.assign(new Error("no space"), { code: "ENOSPC" });
+      if ((await disk.space(folder)).freeBytes < segmentBytes)
+        throw Object.assign(new Error("no space"), { code: "ENOSPC" });
       file = await this.#create();
       await this.#fill(file);
       if (this.#closed) throw new Error("the log was closed");

@@ -73,10 +73,18 @@ export async function openLocalLogStore(given: LocalLogStoreOptions): Promise<Lo
   assert(options.segmentBytes >= 1024, "a segment holds more than its header and footer");
   assert(options.segmentBytes % 8 === 0, "a segment ends where an entry could");
   assert(options.reserve <= options.reserveMax, "the reserve fits the pool");
+  const { disk, root, logger } = given;
   try {
-    await makeFolder(given.disk, given.root);
+    await disk.makeDir(root);
   } catch (error) {
-    throw asStorageError(error, `create ${given.root}`);
+    throw asStorageError(error, `create ${root}`);
+  }
+  const slash = root.lastIndexOf("/");
+  try {
+    await disk.syncDir(slash < 0 ? "." : root.slice(0, slash) || "/");
+  } catch (error) {
+    // A mounted folder can lie in one that we may not even open; then its name was there before us.
+    logger.warn("The folder around the data folder could not be synced.", { root, reason: String(error) });
   }
   return new LocalLogStore(given, options);
 }
@@ -90,6 +98,7 @@ class LocalLogStore implements LogStore {
   readonly #options: LocalLogOptions;
   /** The writers that have not ended, with the readers that share their segments. */
   readonly #held = new Map<string, { readonly writer: LocalLogWriter; readonly reader: LogReader }>();
+  readonly #acquiring = new Set<string>();
 
   constructor({ disk, clock, logger, root }: LocalLogStoreOptions, options: LocalLogOptions) {
     this.#disk = disk;
@@ -159,10 +168,25 @@ class LocalLogStore implements LogStore {
     const parts = this.#parts(place, loaded);
     // Nothing stays open: nobody tells when such a reader is no longer needed.
     await parts.files.closeAll();
-    return new LocalLogReader({ ...parts, key: place.key, readBytes: this.#options.readBytes, onUnpinned: () => undefined });
+    return new LocalLogReader({
+      ...parts,
+      key: place.key,
+      readBytes: this.#options.readBytes,
+      onUnpinned: () => undefined,
+    });
   }
 
   async acquire(id: string, owner: string, events: WriterEvents): Promise<AcquireResult> {
+    assert(!this.#acquiring.has(id), "a log is acquired by one owner at a time");
+    this.#acquiring.add(id);
+    try {
+      return await this.#acquire(id, owner, events);
+    } finally {
+      this.#acquiring.delete(id);
+    }
+  }
+
+  async #acquire(id: string, owner: string, events: WriterEvents): Promise<AcquireResult> {
     await this.#held.get(id)?.writer.fence(owner);
     const place = await this.#place(id);
     const loaded = await loadLog(place);
@@ -292,10 +316,4 @@ class LocalLogStore implements LogStore {
     }
     await this.#disk.syncDir(folder);
   }
-}
-
-async function makeFolder(disk: Disk, path: string): Promise<void> {
-  await disk.makeDir(path);
-  const slash = path.lastIndexOf("/");
-  await disk.syncDir(slash < 0 ? "." : path.slice(0, slash) || "/");
 }

@@ -228,7 +228,11 @@ export class LocalLogWriter implements LogWriter {
     }
     this.#busy = true;
     if (first.segment === this.#current) this.#writeGroup(first);
-    else this.#moveTo(first.segment).then(() => this.#stepDone(null), (error: unknown) => this.#stepDone(error));
+    else
+      this.#moveTo(first.segment).then(
+        () => this.#stepDone(null),
+        (error: unknown) => this.#stepDone(error),
+      );
   }
 
   /** Finishes the current segment and gives `segment` a file. */
@@ -312,7 +316,14 @@ export class LocalLogWriter implements LogWriter {
     const { position, payloadBytes, timeMs, parts, segment } = entry;
     const committed = this.committed;
     assert(committed < position, "what is written is not committed yet");
-    const fields = { position, committed, timeMs, epoch: this.epoch, prevCrc: this.#lastCrc, lengthBytes: payloadBytes };
+    const fields = {
+      position,
+      committed,
+      timeMs,
+      epoch: this.epoch,
+      prevCrc: this.#lastCrc,
+      lengthBytes: payloadBytes,
+    };
     this.#lastCrc = encodeEntryHeader(header, fields, parts, this.#options.key);
     this.#lastEpoch = this.epoch;
     segment.lastCrc = this.#lastCrc;
