@@ -172,7 +172,8 @@ async function noteEpochEntries({ machine, model }: Run, log: LogProbe): Promise
 
 async function simulate(seed: number, trace: string[]): Promise<void> {
   const random = new Prng(seed);
-  const machine = await SimMachine.boot(random.u32());
+  // One block a segment shows the edges of segments, several show what a crash does inside of one.
+  const machine = await SimMachine.boot(random.u32(), { segmentBytes: random.pick([4096, 12_288, 32_768]) });
   const run: Run = { machine, random, trace, model: { payloads: new Map(), committed: 0, epoch: 0, freed: [] } };
   await machine.run(machine.store.create(SHARD_LOG));
   for (let round = 0; round < RESTARTS; round += 1) {

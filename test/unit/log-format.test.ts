@@ -135,15 +135,14 @@ test("walking a mutated segment yields a prefix of what was written, and the sca
   await fc.assert(
     fc.asyncProperty(payloads, fc.option(mutation), async (written, change) => {
       const content = segmentOf(written);
-      const intact = Buffer.from(content);
       if (change !== null) content.set(change.bytes, Math.max(SEGMENT_HEADER_BYTES, change.at));
       const found = await walk(fileOf(content), { ...HEADER, format: 1 }, KEY);
       assert.ok(found.end <= written.length + 1);
-      assert.ok(
-        content
-          .subarray(SEGMENT_HEADER_BYTES, found.usedBytes)
-          .equals(intact.subarray(SEGMENT_HEADER_BYTES, found.usedBytes)),
-      );
+      // Only the padding between entries is nobody's.
+      for (const [index, payload] of written.slice(0, found.end - 1).entries()) {
+        const at = found.offsets.at(index) + ENTRY_HEADER_BYTES;
+        assert.ok(content.subarray(at, at + payload.length).equals(payload));
+      }
       if (change === null) assert.equal(found.end, written.length + 1);
       const later = await findLaterEntries(fileOf(content), {
         fromBytes: found.usedBytes,
