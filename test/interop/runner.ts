@@ -1,0 +1,305 @@
+// Runs the steps of a scenario with one client against one broker and returns what each step showed.
+
+import { createHash } from "node:crypto";
+import type { Client, ClientChannel, ClientConnection, ConnectOptions, Properties } from "./client.ts";
+import { ChannelRecord, ConnectionRecord } from "./record.ts";
+import type { CloseReason, SeenMessage } from "./record.ts";
+import type { Body, Expected, Shown, Step } from "./scenario.ts";
+
+interface OpenChannel {
+  readonly connection: string;
+  readonly record: ChannelRecord;
+  readonly calls: ClientChannel;
+}
+interface OpenConnection {
+  readonly record: ConnectionRecord;
+  readonly calls: ClientConnection;
+}
+type StepOf<K extends Step["do"]> = Extract<Step, { readonly do: K }>;
+
+/** Bodies up to so many bytes are shown as text. */
+const SHORT_BODY = 64;
+
+export function bodyBytes(body: Body): Buffer {
+  if (typeof body === "string") return Buffer.from(body);
+  const bytes = Buffer.allocUnsafe(body.bytes);
+  for (let i = 0; i < bytes.length; i += 1) bytes[i] = (i * 31 + (i >>> 8)) & 0xff;
+  return bytes;
+}
+
+/** Long bodies are shown by length and digest. */
+export function showBody(body: Buffer): string {
+  if (body.length <= SHORT_BODY) return body.toString("latin1");
+  return `${body.length} bytes, sha256 ${createHash("sha256").update(body).digest("hex").slice(0, 16)}`;
+}
+
+function showReason(reason: CloseReason): Shown {
+  return { closed: reason.level, code: reason.code, text: reason.text };
+}
+
+function showMessage(message: SeenMessage, full: boolean): Shown {
+  const body = showBody(message.body);
+  if (!full) return message.redelivered ? `${body} (again)` : body;
+  const { consumer, redelivered, exchange, key } = message;
+  const properties = message.properties as { readonly [key: string]: Shown };
+  return { ...(consumer === undefined ? {} : { consumer }), redelivered, exchange, key, properties, body };
+}
+
+/** "ack", "ack", "ack" -> "ack x3". */
+function compress(events: readonly string[]): string[] {
+  const runs: { event: string; count: number }[] = [];
+  for (const event of events) {
+    const last = runs.at(-1);
+    if (last?.event === event) last.count += 1;
+    else runs.push({ event, count: 1 });
+  }
+  return runs.map(({ event, count }) => (count === 1 ? event : `${event} x${count}`));
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** One run: the open connections and channels by their names in the scenario. */
+export class Run {
+  readonly #client: Client;
+  readonly #address: Pick<ConnectOptions, "host" | "port"> & { certificateFile?: string };
+  readonly #prefix: string;
+  readonly #connections = new Map<string, OpenConnection>();
+  readonly #channels = new Map<string, OpenChannel>();
+  readonly #generated = new Map<string, string>();
+
+  constructor(client: Client, address: { host: string; port: number; certificateFile?: string }, prefix: string) {
+    this.#client = client;
+    this.#address = address;
+    this.#prefix = prefix;
+  }
+
+  /** Runs the steps; one shown value for each. A step never throws: what went wrong is what it shows. */
+  async steps(steps: readonly (Step | Expected)[]): Promise<Shown[]> {
+    const shown: Shown[] = [];
+    for (const each of steps) {
+      const step = "step" in each ? each.step : each;
+      const one = this.#withoutPrefix(await this.#guarded(step));
+      shown.push(one);
+      // After a wait in vain every later step would only wait in vain too.
+      if (typeof one === "object" && one !== null && "failed" in one) break;
+    }
+    return shown;
+  }
+
+  /** Closes what is open; errors of connections that are already over do not matter. */
+  async end(): Promise<void> {
+    for (const { calls, record } of this.#connections.values()) {
+      if (record.closed === undefined) await calls.close().catch((error: unknown) => record.closed ?? error);
+    }
+    this.#connections.clear();
+    this.#channels.clear();
+  }
+
+  async #guarded(step: Step): Promise<Shown> {
+    try {
+      return await this.#run(step);
+    } catch (error) {
+      const record = this.#channels.get(step.channel)?.record;
+      const over = record ?? (step.do === "open" ? this.#connections.get(step.on)?.record : undefined);
+      const reason = await this.#reasonOf(over);
+      return reason ?? { failed: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  async #reasonOf(record: ChannelRecord | ConnectionRecord | undefined): Promise<Shown | undefined> {
+    if (record === undefined) return undefined;
+    try {
+      return showReason(await record.until("the reason of a refusal", () => record.closed));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #withoutPrefix(shown: Shown): Shown {
+    const text = JSON.stringify(shown).replaceAll(`${this.#prefix}.`, "").replaceAll(/amq\.gen-[\w-]+/g, "amq.gen-*");
+    return JSON.parse(text) as Shown;
+  }
+
+  #name(name: string): string {
+    if (name === "" || name.startsWith("amq.")) return name;
+    if (name.startsWith("$")) return this.#generated.get(name.slice(1)) ?? name;
+    return `${this.#prefix}.${name}`;
+  }
+
+  #channel(name: string): OpenChannel {
+    const found = this.#channels.get(name);
+    if (found === undefined) throw new Error(`the scenario has not opened channel ${name}`);
+    return found;
+  }
+
+  #run(step: Step): Promise<Shown> {
+    if (step.do === "open") return this.#open(step);
+    const { record, calls } = this.#channel(step.channel);
+    switch (step.do) {
+      case "close-channel": return calls.close().then(() => null);
+      case "close-connection": return this.#leave(step.channel, "close");
+      case "drop-connection": return this.#leave(step.channel, "drop");
+      case "ends": return record.until("the end of the channel", () => record.closed).then(showReason);
+      case "connection-ends": return this.#connectionEnds(step.channel);
+      case "publish": return this.#publish(step, calls);
+      case "confirms": return this.#confirms(record);
+      case "deliveries": return this.#deliveries(step, record);
+      case "cancelled":
+        return record.until(`cancel of ${step.tag}`, () => record.cancelled.has(step.tag) || undefined).then(() => "cancelled");
+      case "quiet": return this.#quiet(step, record, calls);
+      case "get": return this.#get(step, record, calls);
+      case "ack": case "nack": case "reject": return this.#settle(step, record, calls);
+      case "qos": return calls.qos(step.count, step.global).then(() => null);
+      case "recover": return calls.recover(step.requeue).then(() => null);
+      case "consume": return this.#consume(step, calls);
+      case "cancel": return calls.cancel(step.tag).then(() => null);
+      default: return this.#runTopology(step, calls);
+    }
+  }
+
+  #runTopology(
+    step: StepOf<"declare-queue" | "delete-queue" | "purge" | "bind" | "unbind" | "declare-exchange" | "delete-exchange">,
+    calls: ClientChannel,
+  ): Promise<Shown> {
+    switch (step.do) {
+      case "declare-queue": return this.#declareQueue(step, calls);
+      case "delete-queue": {
+        const options = { ifUnused: step.ifUnused ?? false, ifEmpty: step.ifEmpty ?? false };
+        return calls.deleteQueue(this.#name(step.queue), options).then((messages) => ({ messages }));
+      }
+      case "purge": return calls.purgeQueue(this.#name(step.queue)).then((messages) => ({ messages }));
+      case "bind": return calls.bindQueue(this.#binding(step)).then(() => null);
+      case "unbind": return calls.unbindQueue(this.#binding(step)).then(() => null);
+      case "declare-exchange": {
+        const options = {
+          passive: step.passive ?? false, durable: step.durable ?? false, autoDelete: step.autoDelete ?? false,
+          internal: step.internal ?? false, arguments: step.arguments ?? {},
+        };
+        return calls.declareExchange(this.#name(step.exchange), step.type, options).then(() => null);
+      }
+      case "delete-exchange": return calls.deleteExchange(this.#name(step.exchange), step.ifUnused ?? false).then(() => null);
+    }
+  }
+
+  #binding(step: StepOf<"bind" | "unbind">): { queue: string; exchange: string; key: string; arguments: NonNullable<typeof step.arguments> } {
+    return {
+      queue: this.#name(step.queue), exchange: this.#name(step.exchange), key: step.key ?? "", arguments: step.arguments ?? {},
+    };
+  }
+
+  async #open(step: StepOf<"open">): Promise<Shown> {
+    let connection = this.#connections.get(step.on);
+    if (connection === undefined) {
+      const record = new ConnectionRecord();
+      try {
+        const calls = await this.#client.connect({
+          ...this.#address, vhost: step.vhost ?? "/", user: step.user ?? "guest", password: step.password ?? "guest",
+          heartbeatS: step.heartbeatS ?? 0, frameMaxBytes: step.frameMaxBytes ?? 131_072,
+        }, record);
+        connection = { record, calls };
+      } catch (error) {
+        const reason = await this.#reasonOf(record);
+        return reason ?? { failed: error instanceof Error ? error.message : String(error) };
+      }
+      this.#connections.set(step.on, connection);
+    }
+    const record = new ChannelRecord();
+    connection.record.channels.add(record);
+    const calls = await connection.calls.openChannel(record, step.confirms ?? false);
+    this.#channels.set(step.channel, { connection: step.on, record, calls });
+    return null;
+  }
+
+  #connectionOf(channel: string): OpenConnection {
+    const found = this.#connections.get(this.#channel(channel).connection);
+    if (found === undefined) throw new Error(`the connection of ${channel} is gone`);
+    return found;
+  }
+
+  /** Closes or cuts the connection; its channels are forgotten, so that their names can be used again. */
+  async #leave(channel: string, how: "close" | "drop"): Promise<Shown> {
+    const name = this.#channel(channel).connection;
+    const { calls } = this.#connectionOf(channel);
+    this.#connections.delete(name);
+    for (const [key, each] of this.#channels) if (each.connection === name) this.#channels.delete(key);
+    await (how === "close" ? calls.close() : calls.drop());
+    return null;
+  }
+
+  #connectionEnds(channel: string): Promise<Shown> {
+    const { record } = this.#connectionOf(channel);
+    return record.until("the end of the connection", () => record.closed).then(showReason);
+  }
+
+  async #declareQueue(step: StepOf<"declare-queue">, calls: ClientChannel): Promise<Shown> {
+    const ok = await calls.declareQueue(this.#name(step.queue), {
+      passive: step.passive ?? false, durable: step.durable ?? false, exclusive: step.exclusive ?? false,
+      autoDelete: step.autoDelete ?? false, arguments: step.arguments ?? {},
+    });
+    if (step.as !== undefined) this.#generated.set(step.as, ok.queue);
+    return ok;
+  }
+
+  async #publish(step: StepOf<"publish">, calls: ClientChannel): Promise<Shown> {
+    const properties: Properties = step.properties ?? {};
+    const exchange = step.to === undefined ? this.#name(step.exchange ?? "") : "";
+    const key = step.to === undefined ? (step.key ?? "") : this.#name(step.to);
+    const replyTo = properties["reply-to"];
+    await calls.publish({
+      exchange, key, body: bodyBytes(step.body), mandatory: step.mandatory ?? false,
+      properties: replyTo === undefined ? properties : { ...properties, "reply-to": this.#name(replyTo) },
+    });
+    return null;
+  }
+
+  async #confirms(record: ChannelRecord): Promise<Shown> {
+    await record.until("confirms", () => record.unconfirmed === 0 || record.closed !== undefined || undefined);
+    await turn();
+    const shown = compress(record.events);
+    record.events = [];
+    return shown;
+  }
+
+  async #consume(step: StepOf<"consume">, calls: ClientChannel): Promise<Shown> {
+    await calls.consume(this.#name(step.queue), {
+      tag: step.tag, noAck: step.noAck ?? false, exclusive: step.exclusive ?? false, arguments: step.arguments ?? {},
+    });
+    return null;
+  }
+
+  async #deliveries(step: StepOf<"deliveries">, record: ChannelRecord): Promise<Shown> {
+    const enough = (): boolean | undefined => record.deliveries.length >= step.count || record.closed !== undefined || undefined;
+    await record.until(`${step.count} deliveries`, enough);
+    return record.deliveries.splice(0, step.count).map((message) => showMessage(message, step.full ?? false));
+  }
+
+  /**
+   * Asks the queue twice on the same channel: what the queue had sent to the channel before the first
+   * answer reaches the client before the second one.
+   */
+  async #quiet(step: StepOf<"quiet">, record: ChannelRecord, calls: ClientChannel): Promise<Shown> {
+    const passive = { passive: true, durable: false, exclusive: false, autoDelete: false, arguments: {} };
+    await calls.declareQueue(this.#name(step.queue), passive);
+    const { messages, consumers } = await calls.declareQueue(this.#name(step.queue), passive);
+    await turn();
+    const came = record.deliveries.splice(0).map((message) => showMessage(message, false));
+    return { ready: messages, consumers, came };
+  }
+
+  async #get(step: StepOf<"get">, record: ChannelRecord, calls: ClientChannel): Promise<Shown> {
+    const found = await calls.get(this.#name(step.queue), step.noAck ?? false);
+    if (found === undefined) return "empty";
+    record.noteTag(found.message);
+    return { message: showMessage(found.message, step.full ?? false), left: found.left };
+  }
+
+  async #settle(step: StepOf<"ack" | "nack" | "reject">, record: ChannelRecord, calls: ClientChannel): Promise<Shown> {
+    const tag = typeof step.message === "number" ? step.message : record.tags.get(step.message);
+    if (tag === undefined) throw new Error(`no delivery of "${step.message}" on channel ${step.channel}`);
+    const multiple = step.multiple ?? false;
+    if (step.do === "ack") await calls.ack(tag, multiple);
+    else if (step.do === "nack") await calls.nack(tag, { multiple, requeue: step.requeue ?? true });
+    else await calls.reject(tag, step.requeue ?? true);
+    return null;
+  }
+}
