@@ -121,6 +121,26 @@ test("a torn tail is cut and told, and the log goes on", async () => {
   assert.equal((await readAll(machine, last.reader)).length, 56);
 });
 
+test("what was cut never comes back, even where it lines up with what is written in its place", async () => {
+  const machine = await SimMachine.boot(1);
+  const log = await LogProbe.create(machine, SHARD_LOG);
+  await log.fill(3);
+  // As large as the epoch entry that will take its place, and followed by an intact entry.
+  const torn = log.writer.append([]);
+  log.append("stale");
+  await log.commit();
+  const { path, offset } = locate(machine, "stale");
+  machine.disk.flipBit(path, offset - 48 - 8);
+  await machine.crash();
+  const second = await LogProbe.acquire(machine, SHARD_LOG);
+  assert.equal(second.writer.next, torn + 1);
+  await machine.crash();
+  const third = await LogProbe.acquire(machine, SHARD_LOG);
+  assert.equal(third.writer.next, torn + 2);
+  const epochs = (await readAll(machine, third.reader, { from: torn })).map((entry) => entry.epoch);
+  assert.deepEqual(epochs, [2, 3]);
+});
+
 test("an invalid entry that was promised to be durable is damage, and nothing is cut", async () => {
   const machine = await SimMachine.boot(1);
   const log = await LogProbe.create(machine, SHARD_LOG);
