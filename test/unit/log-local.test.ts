@@ -199,9 +199,17 @@ test("a segment whose header is damaged is not taken for a free one", async () =
   await log.fill(40);
   await log.release();
   const { path } = locate(machine, "40...");
-  machine.disk.flipBit(path, 20);
-  await machine.reopen();
-  await machine.run(assert.rejects(machine.store.acquire(SHARD_LOG, "test", new LogProbe(machine)), isDamaged(path)));
+  const content = machine.disk.contentOf(path);
+  for (const header of [
+    Buffer.alloc(64),
+    Buffer.alloc(64, 1),
+    Buffer.concat([content.subarray(0, 20), Buffer.alloc(44)]),
+  ]) {
+    header.copy(content);
+    machine.disk.setContent(path, content);
+    await machine.reopen();
+    await machine.run(assert.rejects(machine.store.acquire(SHARD_LOG, "test", new LogProbe(machine)), isDamaged(path)));
+  }
 });
 
 test("a missing segment in the middle is a hole, as after a free, and its entries are refused", async () => {

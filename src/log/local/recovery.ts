@@ -8,10 +8,11 @@
 //   ... p-2  p-1 | p: invalid | ... intact entry, committed >= p   -> damaged: never cut what was promised
 //   ... p-2  p-1 | p: invalid | ... nothing, or committed < p      -> torn: cut at p
 //
-// Free files (zero header) are not searched: no durable entry can be in them.
+// Free files (zero header) are not searched: only their first entry is looked at.
 
 import { StorageError } from "../../model/errors.ts";
 import type { Disk, DiskFile } from "../../ports/disk.ts";
+import { decodeEntryHeader, ENTRY_HEADER_BYTES } from "./entry.ts";
 import { asStorageError } from "./failure.ts";
 import { findLaterEntries, type LaterEntries, walk, type WalkEnd } from "./scan.ts";
 import { decodeSegmentHeader, decodeTrailer, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./segment-format.ts";
@@ -79,6 +80,7 @@ async function load(place: LogPlace): Promise<LoadedLog> {
   }
   const last = segments.at(-1);
   for (const path of unclear) await refuseOrphans(place, path, last);
+  for (const path of free) await refuseHeadless(place, path, last);
   return {
     segments,
     next: last?.end ?? 1,
@@ -189,6 +191,24 @@ async function refuseOrphans(place: LogPlace, path: string, last: Segment | unde
     throw new StorageError(
       "damaged",
       `${path} is damaged at offset 0: its header is invalid, and it holds entries that the log misses`,
+    );
+  });
+}
+
+/**
+ * A free file whose first entry is the very next of the chain lost its header: header and first entry
+ * share a sector, so no crash parts them.
+ */
+async function refuseHeadless(place: LogPlace, path: string, last: Segment | undefined): Promise<void> {
+  await withFile(place, path, async (file) => {
+    const block = Buffer.alloc(ENTRY_HEADER_BYTES);
+    const read = await file.read(block, SEGMENT_HEADER_BYTES);
+    const first = decodeEntryHeader(block.subarray(0, read), 0);
+    const isNext = first?.position === (last?.end ?? 1) && first.prevCrc === (last?.lastCrc ?? 0);
+    if (!isNext || first.epoch < (last?.lastEpoch ?? 0)) return;
+    throw new StorageError(
+      "damaged",
+      `${path} is damaged at offset 0: its header is gone, and entry ${first.position} is behind it`,
     );
   });
 }

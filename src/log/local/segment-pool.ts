@@ -70,6 +70,19 @@ export class SegmentPool {
     this.#start();
   }
 
+  /**
+   * Gives one prepared file back to the disk: what must go on (acks, relocations, snapshots) needs the
+   * room more. False when there is none.
+   */
+  async giveUpOne(): Promise<boolean> {
+    while (this.#ready.length === 0 && this.#work !== undefined) await this.#work;
+    const file = this.#closed ? undefined : this.#ready.pop();
+    if (file === undefined) return false;
+    this.#setLow();
+    await this.#discard(file);
+    return true;
+  }
+
   /** Stops the background work and closes the ready files. */
   async close(): Promise<void> {
     this.#closed = true;

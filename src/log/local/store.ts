@@ -24,6 +24,8 @@ import { SegmentList } from "./segment.ts";
 import { GROW_BYTES, LocalLogWriter } from "./writer.ts";
 
 const MIB = 1024 * 1024;
+/** A new log is not begun with less room than this. */
+const CREATE_BYTES = MIB;
 /** Parts of an id: a folder each, never a file's name. */
 const ID = /^[a-z0-9_-]+(\/[a-z0-9_-]+)*$/;
 
@@ -89,6 +91,12 @@ export async function openLocalLogStore(given: LocalLogStoreOptions): Promise<Lo
   return new LocalLogStore(given, options);
 }
 
+interface HeldLog {
+  readonly writer: LocalLogWriter;
+  readonly reader: LogReader;
+  readonly pool: SegmentPool;
+}
+
 class LocalLogStore implements LogStore {
   readonly traits: LogTraits;
   readonly #disk: Disk;
@@ -97,7 +105,7 @@ class LocalLogStore implements LogStore {
   readonly #root: string;
   readonly #options: LocalLogOptions;
   /** The writers that have not ended, with the readers that share their segments. */
-  readonly #held = new Map<string, { readonly writer: LocalLogWriter; readonly reader: LogReader }>();
+  readonly #held = new Map<string, HeldLog>();
   readonly #acquiring = new Set<string>();
 
   constructor({ disk, clock, logger, root }: LocalLogStoreOptions, options: LocalLogOptions) {
@@ -113,6 +121,8 @@ class LocalLogStore implements LogStore {
     const folder = this.#folder(id);
     try {
       if ((await this.#disk.list(folder)).includes(MARKER_NAME)) throw new StorageError("closed", `log ${id} exists`);
+      const { freeBytes } = await this.#disk.space(this.#root);
+      if (freeBytes < CREATE_BYTES) await this.#makeRoom(undefined);
       let path = this.#root;
       for (const part of id.split("/")) {
         const parent = path;
@@ -206,6 +216,7 @@ class LocalLogStore implements LogStore {
     const { segmentBytes, maxEntryBytes, commitBytesMax, readBytes } = this.#options;
     const { segments, files, indexes } = this.#parts(place, loaded);
     const tail = await this.#openTail(place, loaded, files);
+    const pool = this.#pool(place, loaded, events);
     // The epoch entry is the engine's own: the caller hears of what comes after it.
     let isStarted = false;
     let epochCommitted: () => void = () => undefined;
@@ -221,7 +232,8 @@ class LocalLogStore implements LogStore {
       segments,
       files,
       indexes,
-      pool: this.#pool(place, loaded, events),
+      pool,
+      makeRoom: () => this.#makeRoom(pool),
       segmentBytes,
       maxEntryBytes,
       commitBytesMax,
@@ -241,7 +253,14 @@ class LocalLogStore implements LogStore {
     isStarted = true;
     const onUnpinned = (): void => writer.reclaim();
     const reader = new LocalLogReader({ segments, files, indexes, key: place.key, readBytes, onUnpinned });
-    return { writer, reader };
+    return { writer, reader, pool };
+  }
+
+  /** Room on a full disk: a prepared file of the log itself, or else of another one, is given up. */
+  async #makeRoom(own: SegmentPool | undefined): Promise<boolean> {
+    if (own !== undefined && (await own.giveUpOne())) return true;
+    for (const { pool } of this.#held.values()) if (await pool.giveUpOne()) return true;
+    return false;
   }
 
   /**

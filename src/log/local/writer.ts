@@ -15,7 +15,7 @@ import type { DiskFile } from "../../ports/disk.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { LogWriter, WriterEvents } from "../log.ts";
 import { encodeEntryHeader, ENTRY_ALIGN_BYTES, ENTRY_HEADER_BYTES, entryBytes } from "./entry.ts";
-import { asStorageError } from "./failure.ts";
+import { asStorageError, isFull } from "./failure.ts";
 import { syncFile, writeFile } from "./file-io.ts";
 import type { OpenFiles } from "./open-files.ts";
 import { encodeFooter, encodeSegmentHeader, footerBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
@@ -24,7 +24,7 @@ import type { SegmentPool } from "./segment-pool.ts";
 import { OffsetIndex, Segment, type SegmentList } from "./segment.ts";
 
 /** From this share of a segment on, the next ones are prepared: an idle broker writes nothing big. */
-const PREPARE_SHARE = 0.25;
+const PREPARE_SHARE = 1 / 64;
 /** A file that grows gets zeros ahead of its entries in steps of this: most syncs then change data only. */
 export const GROW_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(GROW_BYTES);
@@ -46,6 +46,8 @@ export interface WriterOptions {
   /** Zeros written ahead in a file that grows, at most GROW_BYTES; 0 for logs that stay small. */
   readonly growBytes: number;
   readonly events: WriterEvents;
+  /** Gives up a prepared file somewhere, so that a full disk has room for what must go on; false: there is none. */
+  readonly makeRoom: () => Promise<boolean>;
   /** The open file of the last segment, when there is one, and its size. */
   readonly tail: { readonly file: DiskFile; readonly sizeBytes: number } | undefined;
   /** The chain before the first append. */
@@ -243,7 +245,8 @@ export class LocalLogWriter implements LogWriter {
       const { usedBytes, base, lastCrc, lastEpoch } = before;
       assert(before.state === "sealed" && before.offsets !== undefined, "a finished segment has its offsets");
       const footer = encodeFooter(before.offsets.toArray(), { usedBytes, base, lastCrc, lastEpoch }, key);
-      await writeFile(this.#file, footer, before.sizeBytes - footer.length);
+      const finished = this.#file;
+      await this.#withRoom(() => writeFile(finished, footer, before.sizeBytes - footer.length));
       await syncFile(this.#file);
       before.state = "complete";
       indexes.admit(before);
@@ -251,7 +254,7 @@ export class LocalLogWriter implements LogWriter {
       this.#file = undefined;
       await files.leave(before);
     }
-    const file = await pool.take(segment.oversize);
+    const file = await this.#withRoom(() => pool.take(segment.oversize));
     segment.path = file.path;
     files.adopt(segment, file);
     this.#current = segment;
@@ -286,16 +289,43 @@ export class LocalLogWriter implements LogWriter {
     const position = first.position + count - 1;
     this.#pending.splice(0, count);
     this.#growAhead(segment, first.offset + bytes, buffers);
-    file.write(buffers, offset, (failed) => {
+    this.#writeOut(file, { buffers, offset }, () => this.#commit(position, payloadBytes));
+  }
+
+  /** Writes and syncs one group. A write that found no room is tried again in room made for it; a sync never is. */
+  #writeOut(
+    file: DiskFile,
+    group: { readonly buffers: readonly Buffer[]; readonly offset: number },
+    commit: () => void,
+  ): void {
+    file.write(group.buffers, group.offset, (failed) => {
+      if (isFull(failed)) {
+        this.#options.makeRoom().then(
+          (made) => (made ? this.#writeOut(file, group, commit) : this.#stepDone(failed)),
+          (error: unknown) => this.#stepDone(error),
+        );
+        return;
+      }
       if (failed !== null) {
         this.#stepDone(failed);
         return;
       }
       file.sync((error) => {
-        if (error === null && !this.#isEnded) this.#commit(position, payloadBytes);
+        if (error === null && !this.#isEnded) commit();
         this.#stepDone(error);
       });
     });
+  }
+
+  /** Runs a step that may find the disk full, again for as long as room can be made. */
+  async #withRoom<T>(run: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await run();
+      } catch (error) {
+        if (!isFull(error) || !(await this.#options.makeRoom())) throw error;
+      }
+    }
   }
 
   /** Adds zeros behind a group that ends at `end`, when it makes the file longer anyway. */
