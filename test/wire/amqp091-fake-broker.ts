@@ -55,6 +55,7 @@ export class FakeBroker implements BrokerFacade {
   routeLookups = 0;
   published = 0;
   private position = 0;
+  private lastQueueId = 0;
   private turnWork: (() => void)[] = [];
   private readonly metaWaiters: (() => void)[] = [];
   private readonly commitListeners: (() => void)[] = [];
@@ -96,7 +97,7 @@ export class FakeBroker implements BrokerFacade {
   }
 
   add(name: string, settings: { readonly quorum?: boolean } = {}): FakeQueue {
-    const queue = new FakeQueue(this.queues.size + 1, name, settings.quorum === true);
+    const queue = new FakeQueue(++this.lastQueueId, name, settings.quorum === true);
     this.queues.set(name, queue);
     this.topologyVersion++;
     return queue;
@@ -143,7 +144,8 @@ export class FakeBroker implements BrokerFacade {
     if (queue === undefined) return 0;
     this.queues.delete(name);
     this.topologyVersion++;
-    for (const consumer of queue.consumers) consumer.sink.cancelled();
+    for (const consumer of queue.consumers.splice(0)) consumer.sink.cancelled();
+    queue.inFlight.clear();
     return queue.ready.length;
   }
 
