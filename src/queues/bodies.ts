@@ -16,6 +16,8 @@ export interface BodiesParameters {
 
 /** Entries of one window at most: each may hold 64 KiB of which this queue needs one message. */
 const WINDOW_ENTRIES_MAX = 64;
+/** Reads of one window that may fail before the queue counts as damaged. */
+const FAILURES_MAX = 4;
 
 interface Window {
   readonly main: number[];
@@ -76,7 +78,7 @@ export class Bodies {
 
   /** Reads the bodies of the next messages of `lane` from its head on, then wakes the queue. */
   fetch(queue: Queue, lane: Lane): void {
-    const readAhead = (queue.readAhead ??= { entries: new Map(), bytes: 0, pending: false });
+    const readAhead = (queue.readAhead ??= { entries: new Map(), bytes: 0, pending: false, failures: 0 });
     if (readAhead.pending) return;
     const window = this.window(lane);
     readAhead.pending = true;
@@ -86,6 +88,7 @@ export class Bodies {
     this.read(window).then(
       (entries) => {
         readAhead.pending = false;
+        readAhead.failures = 0;
         if (queue.deleted) {
           this.windows.delete(queue);
           return;
@@ -99,7 +102,11 @@ export class Bodies {
       },
       (error: Error) => {
         readAhead.pending = false;
-        this.onDamage(queue, error);
+        // The cleaner may have moved a body and freed its extent before the read got there: the rows
+        // know where it is now. What fails again and again is damage.
+        readAhead.failures++;
+        if (readAhead.failures < FAILURES_MAX) this.wake(queue);
+        else this.onDamage(queue, error);
       },
     );
   }

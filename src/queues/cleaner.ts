@@ -6,6 +6,7 @@
 
 import { assert } from "../assert.ts";
 import type { LogReader, LogStore, LogWriter } from "../log/log.ts";
+import { StorageError } from "../model/errors.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import { align8 } from "./effects.ts";
@@ -55,12 +56,17 @@ export class Cleaner implements SlicedWork {
   private shard: Shard | undefined = undefined;
   private snapshotter: Snapshotter | undefined = undefined;
   private coldWriter: LogWriter | undefined = undefined;
-  private coldWaiters: { readonly position: number; readonly done: () => void }[] = [];
+  private coldWaiters: {
+    readonly position: number;
+    readonly done: () => void;
+    readonly fail: (error: Error) => void;
+  }[] = [];
   private victim: Victim | undefined = undefined;
   private scan: Generator<void, void, void> | undefined = undefined;
   private rows: LiveRow[] = [];
   private moving: Promise<void> | undefined = undefined;
   private stopped = false;
+  private coldFailed = false;
   private lastCheckMs = Number.NEGATIVE_INFINITY;
   private failedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -80,7 +86,15 @@ export class Cleaner implements SlicedWork {
   async open(state: ShardState, readers: { cold: LogReader | undefined }): Promise<void> {
     const logs = await this.store.list(COLD_LOG);
     if (!logs.includes(COLD_LOG)) return;
-    readers.cold = await this.acquire(state);
+    try {
+      readers.cold = await this.acquire(state);
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.kind !== "full") throw error;
+      // A full disk must not keep the broker from starting: bodies are read, and nothing is moved for now.
+      this.logger.warn("The cold log cannot be written, because the disk is full.", { reason: error.message });
+      readers.cold = await this.store.reader(COLD_LOG);
+      for (const extent of readers.cold.bounds().extents) state.cold.open(extent.first);
+    }
   }
 
   private async acquire(state: ShardState): Promise<LogReader> {
@@ -92,12 +106,15 @@ export class Cleaner implements SlicedWork {
       },
       onSpace: () => undefined,
     });
-    for (const extent of reader.bounds().extents) state.cold.open(extent.first);
+    const known = state.cold.list.at(-1)?.first ?? 0;
+    for (const extent of reader.bounds().extents) if (extent.first > known) state.cold.open(extent.first);
     opened = true;
     this.coldWriter = writer;
     void writer.ended.then((error) => {
       if (error === undefined) return;
       this.stopped = true;
+      this.coldFailed = true;
+      for (const waiter of this.coldWaiters.splice(0)) waiter.fail(error);
       this.logger.error("The cold log has failed; disk space is not reclaimed until the next start.", {
         reason: error.message,
       });
@@ -119,9 +136,10 @@ export class Cleaner implements SlicedWork {
   /** Looks whether there is something to clean. Called after each commit; looks ten times a second. */
   startWhenDue(): void {
     const shard = this.shard!;
-    shard.state.cold.collect(shard.committed, Number.MAX_SAFE_INTEGER, (first, end) => {
-      this.coldWriter!.free(first, end);
-    });
+    const { coldWriter } = this;
+    if (coldWriter !== undefined) {
+      shard.state.cold.collect(shard.committed, Number.MAX_SAFE_INTEGER, (first, end) => coldWriter.free(first, end));
+    }
     const now = this.clock.monotonicMs();
     if (this.busy || this.stopped || now - this.lastCheckMs < 100 || now - this.failedAtMs < 1000) return;
     this.lastCheckMs = now;
@@ -230,7 +248,7 @@ export class Cleaner implements SlicedWork {
   private async move(victim: Victim): Promise<void> {
     const shard = this.shard!;
     if (this.coldWriter === undefined) {
-      await this.store.create(COLD_LOG);
+      if (shard.readers.cold === undefined) await this.store.create(COLD_LOG);
       shard.readers.cold = await this.acquire(shard.state);
     }
     const rows = this.rows.sort((a, b) => a.position - b.position || a.offset - b.offset);
@@ -266,7 +284,9 @@ export class Cleaner implements SlicedWork {
     }
     const position = this.coldWriter!.append(parts);
     this.movedBytes += at;
-    await new Promise<void>((resolve) => this.coldWaiters.push({ position, done: resolve }));
+    await new Promise<void>((done, fail) => {
+      this.coldWaiters.push({ position, done, fail });
+    });
     this.relocate(moves, position);
   }
 
@@ -330,7 +350,7 @@ export class Cleaner implements SlicedWork {
   }
 
   async release(): Promise<void> {
-    await this.coldWriter?.release();
+    if (this.coldWriter !== undefined && !this.coldFailed) await this.coldWriter.release();
   }
 }
 

@@ -43,6 +43,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   const snapshots = existing.filter((id) => id.startsWith(SNAPSHOTS)).sort((a, b) => snapshotNumber(b) - snapshotNumber(a));
   const loaded = await loadNewest(store, snapshots, parameters);
   const { state, bounds } = loaded;
+  const isDurable = loaded.id === undefined || (await makeDurable(store, loaded.id));
   await replay(reader, state, bounds);
 
   const onCommit: (() => void)[] = [];
@@ -55,7 +56,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   state.main.sealAll(writer.committed);
   state.cold.sealAll(writer.committed);
 
-  const shard = new Shard({ state, writer, readers, snapshotStart: bounds.start, store }, options);
+  const shard = new Shard({ state, writer, readers, snapshotStart: isDurable ? bounds.start : 0, store }, options);
   const snapshotter = new Snapshotter({
     shard, store, clock, logger, prefix: SNAPSHOTS, minBytes: parameters.snapshotMinBytes,
     nextNumber: snapshotNumber(snapshots[0] ?? "0") + 1, lastBytes: loaded.bytes,
@@ -74,7 +75,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   });
   markRestart(shard);
   shard.collectExtents();
-  for (const id of snapshots) if (snapshotNumber(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
+  for (const id of isDurable ? snapshots : []) if (snapshotNumber(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
   logger.info("storage is open", { queues: state.queues.size, ms: Math.round(clock.monotonicMs() - startedMs) });
   return { shard, snapshotter, cleaner, close: () => close(shard, snapshotter, cleaner, parameters) };
 }
@@ -138,6 +139,23 @@ async function loadNewest(
     if (bounds.end > 0) return { id, state, bounds, bytes };
   }
   return { id: undefined, state: new ShardState(parameters), bounds: { start: 0, end: 0 }, bytes: 0 };
+}
+
+/**
+ * A snapshot that can be read need not be on disk: the process before may have died of a failed sync.
+ * Acquiring the log writes again what no entry states to be durable. False on a full disk: then the
+ * snapshot is used, and nothing is freed or removed on its word until a newer one is complete.
+ */
+async function makeDurable(store: LogStore, id: string): Promise<boolean> {
+  const ignore = (): void => undefined;
+  try {
+    const { writer } = await store.acquire(id, "recovery", { onCommitted: ignore, onExtent: ignore, onSpace: ignore });
+    await writer.release();
+    return true;
+  } catch (error) {
+    if (error instanceof StorageError && error.kind === "full") return false;
+    throw error;
+  }
 }
 
 async function replay(reader: LogReader, state: ShardState, bounds: SnapshotBounds): Promise<void> {

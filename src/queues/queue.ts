@@ -17,6 +17,8 @@ export interface ReadAhead {
   readonly entries: Map<number, Buffer>;
   bytes: number;
   pending: boolean;
+  /** Reads in a row that failed. */
+  failures: number;
 }
 
 export class Queue {

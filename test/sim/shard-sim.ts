@@ -40,13 +40,17 @@ interface Habits {
   readonly parameters: Partial<AllShardParameters>;
   readonly segmentBytes: number;
   readonly faults: DiskFaults;
-  readonly capacityBytes: number | undefined;
+  /** Now and then somebody else fills the disk. */
+  readonly diskFills: boolean;
   readonly transientShare: number;
   readonly crashShare: number;
   readonly bigShare: number;
 }
 
 function habitsOf(random: Prng): Habits {
+  // Where the disk fills up the proportions are as in life: a message is much smaller than a segment,
+  // and the reserve holds the settles of all that is queued.
+  const diskFills = random.chance(0.15);
   return {
     parameters: {
       pageRows: 8, pageRowsFirst: 2, slabBytes: 4096, entryTargetBytes: random.pick([256, 1024]),
@@ -54,13 +58,13 @@ function habitsOf(random: Prng): Habits {
       snapshotMinBytes: random.pick([2048, 8192]), cleanerSlackBytes: random.pick([4096, 16384]),
       transientSlabBytes: 1024, transientBytesMax: random.pick([2048, 16384]),
     },
-    segmentBytes: random.pick([4096, 8192]),
+    segmentBytes: diskFills ? 32 * 1024 : random.pick([4096, 8192]),
     faults: {
       syncErrors: random.chance(0.3) ? 0.003 : 0,
       writeErrors: random.chance(0.1) ? 0.003 : 0,
       slowCalls: random.chance(0.3) ? 0.1 : 0,
     },
-    capacityBytes: random.chance(0.15) ? random.between(300, 600) * 1024 : undefined,
+    diskFills,
     transientShare: random.pick([0, 0.1, 0.5]),
     crashShare: random.pick([0.005, 0.02, 0.05]),
     bigShare: random.pick([0, 0.02, 0.2]),
@@ -120,6 +124,7 @@ export class ShardSim {
   #restarts = 0;
   #snapshots = 0;
   #cleaned = 0;
+  #diskIsFull = false;
   #spaceIsLow = false;
   #spaceWasLow = false;
   #error: Error | undefined = undefined;
@@ -132,7 +137,6 @@ export class ShardSim {
     this.#disk = new SimDisk({
       random: this.#random.fork(),
       schedule: (delayMs, run) => void this.#clock.after(delayMs, run),
-      ...(this.#habits.capacityBytes === undefined ? {} : { capacityBytes: this.#habits.capacityBytes }),
     });
   }
 
@@ -192,7 +196,10 @@ export class ShardSim {
   }
 
   async #operation(): Promise<void> {
-    if (this.#shard.failure !== undefined) {
+    const { failure } = this.#shard;
+    if (failure !== undefined) {
+      // Publishers stopped when they were told that space is low: there must have been enough to drain.
+      if (failure.kind === "full") throw new Error("the log filled up although publishers had stopped");
       await this.#restart("kill");
     } else if (this.#random.chance(this.#habits.crashShare)) {
       await this.#restart(this.#random.pick(["crash", "crash", "kill", "quiet", "close"]));
@@ -205,7 +212,8 @@ export class ShardSim {
 
   #choose(): void {
     const dice = this.#random.below(100);
-    if (dice < 45) this.#publish(this.#random.between(1, 8));
+    if (this.#habits.diskFills && this.#random.chance(0.03)) this.#fillDisk();
+    if (dice < 45) this.#publish(this.#habits.diskFills ? 1 : this.#random.between(1, 8));
     else if (dice < 75) this.#settleSome();
     else if (dice < 80) this.#requeueSome();
     else if (dice < 86) this.#addConsumer();
@@ -215,6 +223,12 @@ export class ShardSim {
     else if (dice < 95) this.#purge();
     else if (dice < 97) void this.#open!.snapshotter.take();
     else this.#awaitDurable();
+  }
+
+  /** Somebody else takes what is left of the disk, or gives it back. */
+  #fillDisk(): void {
+    this.#diskIsFull = !this.#diskIsFull;
+    this.#disk.setCapacity(this.#diskIsFull ? this.#disk.usedBytes : Number.POSITIVE_INFINITY);
   }
 
   #publish(count: number): void {
@@ -419,9 +433,10 @@ export class ShardSim {
     if (before !== undefined) sameState(before, after);
     this.#note(after);
     const queues = await this.#clock.resolve(readMessages(shard));
+    const deletedAgain: number[] = [];
     for (const [queueId, found] of queues) {
       if (this.#model.queues.has(queueId)) this.#model.restarted(queueId, found);
-      else if (this.#model.deleted.has(queueId)) shard.deleteQueue(queueId);
+      else if (this.#model.deleted.has(queueId)) deletedAgain.push(queueId);
       else throw new Error(`queue ${queueId} is there, which nobody created`);
     }
     for (const [queueId, queue] of this.#model.queues) {
@@ -432,6 +447,10 @@ export class ShardSim {
     }
     for (const queue of this.#model.queues.values()) queue.created = "durable";
     this.#model.deleted.clear();
+    for (const queueId of deletedAgain) {
+      shard.deleteQueue(queueId);
+      this.#model.deleted.add(queueId);
+    }
   }
 
   /** Drains every queue, looks that space comes back, and restarts a last time. */
@@ -454,6 +473,7 @@ export class ShardSim {
       if (left.length > 0) throw new Error(`queue ${queueId} did not deliver ${left[0]!.text.slice(0, 20)}`);
     }
     if (this.#shard.failure !== undefined) throw new Error(`the log failed without a fault: ${this.#shard.failure.message}`);
+    this.#disk.setCapacity(Number.POSITIVE_INFINITY);
     if (this.#spaceIsLow) await this.#spaceComesBack();
     await this.#restart("quiet");
   }
@@ -463,7 +483,7 @@ export class ShardSim {
       await this.#clock.resolve(this.#open!.snapshotter.take());
       await this.#clock.advance(1500);
     }
-    if (this.#spaceIsLow) throw new Error("everything is drained, and the disk is still full");
+    if (this.#spaceIsLow) throw new Error("there is space again, and publishers are still blocked");
   }
 }
 

@@ -311,7 +311,7 @@ export class SimDisk implements Disk {
       const grownBytes = Math.max(0, offset + bytes.length - inode.content.length);
       if (this.#random.chance(this.#faults.writeErrors ?? 0)) {
         done(systemError("EIO", path));
-      } else if (this.usedBytes + grownBytes > this.#capacityBytes) {
+      } else if (grownBytes > 0 && this.usedBytes + grownBytes > this.#capacityBytes) {
         done(systemError("ENOSPC", path));
       } else {
         this.calls.writtenBytes += bytes.length;
