@@ -283,7 +283,9 @@ function pushValue(value: FieldValue, parts: Buffer[], depth: number): number {
   }
   if (isArray(value)) {
     const below = deeper(depth);
-    return pushSized(T_ARRAY, parts, (inner) => value.reduce<number>((sum, one) => sum + pushValue(one, inner, below), 0));
+    return pushSized(T_ARRAY, parts, (inner) =>
+      value.reduce<number>((sum, one) => sum + pushValue(one, inner, below), 0),
+    );
   }
   const scalar = encodeScalar(value as Exclude<FieldValue, FieldTable | readonly FieldValue[]>);
   parts.push(scalar);

@@ -18,7 +18,12 @@ function only(bytes: Buffer): FieldValue | undefined {
 }
 
 // Every type that RabbitMQ reads: value bytes, value, and whether encoding gives the same bytes back.
-const FIXTURES: readonly { readonly type: string; readonly hex: string; readonly value: FieldValue; readonly mirrors: boolean }[] = [
+const FIXTURES: readonly {
+  readonly type: string;
+  readonly hex: string;
+  readonly value: FieldValue;
+  readonly mirrors: boolean;
+}[] = [
   { type: "t bool", hex: "7401", value: true, mirrors: true },
   { type: "t bool", hex: "7400", value: false, mirrors: true },
   { type: "b i8", hex: "62ff", value: -1, mirrors: false },
@@ -47,7 +52,8 @@ for (const { type, hex, value, mirrors } of FIXTURES) {
     assert.deepEqual(only(bytes), value);
     assert.equal(checkTable(bytes, 0, bytes.length), bytes.length);
     if (mirrors) assert.deepEqual(encodeTable(new Map([["k", value]])), bytes);
-    else assert.deepEqual(only(encodeTable(new Map([["k", value]]))), only(encodeTable(new Map([["k", only(bytes)!]]))));
+    else
+      assert.deepEqual(only(encodeTable(new Map([["k", value]]))), only(encodeTable(new Map([["k", only(bytes)!]]))));
     for (let end = 0; end < bytes.length; end++) {
       assert.throws(() => decodeTable(bytes, 0, end), DecodeError, `cut at ${end}`);
       assert.throws(() => checkTable(bytes, 0, end), DecodeError);
@@ -75,18 +81,23 @@ const { value: anyValue } = fc.letrec<{ value: FieldValue; table: FieldTable }>(
     fc.array(tie("value"), { maxLength: 4 }),
     tie("table"),
   ),
-  table: fc.array(fc.tuple(fc.string({ maxLength: 20 }), tie("value")), { maxLength: 4 }).map((entries) => new Map(entries)),
+  table: fc
+    .array(fc.tuple(fc.string({ maxLength: 20 }), tie("value")), { maxLength: 4 })
+    .map((entries) => new Map(entries)),
 }));
 
 test("every table survives encoding and decoding with values and types", () => {
-  fc.assert(fc.property(anyValue, (value) => {
-    const source: FieldTable = new Map([["k", value]]);
-    const bytes = encodeTable(source);
-    assert.deepEqual(decodeTable(bytes, 0, bytes.length), source);
-    assert.equal(checkTable(bytes, 0, bytes.length), bytes.length);
-    const embedded = Buffer.concat([Buffer.alloc(3, 9), bytes, Buffer.alloc(3, 9)]);
-    assert.deepEqual(decodeTable(embedded, 3, embedded.length), source);
-  }), { numRuns: 500 });
+  fc.assert(
+    fc.property(anyValue, (value) => {
+      const source: FieldTable = new Map([["k", value]]);
+      const bytes = encodeTable(source);
+      assert.deepEqual(decodeTable(bytes, 0, bytes.length), source);
+      assert.equal(checkTable(bytes, 0, bytes.length), bytes.length);
+      const embedded = Buffer.concat([Buffer.alloc(3, 9), bytes, Buffer.alloc(3, 9)]);
+      assert.deepEqual(decodeTable(embedded, 3, embedded.length), source);
+    }),
+    { numRuns: 500 },
+  );
 });
 
 test("unknown types, too deep nesting, too many values and names over the end are refused", () => {
@@ -94,11 +105,13 @@ test("unknown types, too deep nesting, too many values and names over the end ar
   let deep: FieldValue = null;
   for (let i = 0; i < LIMITS.fieldTableDepthMax + 1; i++) deep = [deep];
   assert.throws(() => encodeTable(new Map([["k", deep]])), /too deeply/);
-  const nested = Buffer.concat(Array.from({ length: 100 }, (_, i) => {
-    const head = Buffer.alloc(5, 0x41);
-    head.writeUInt32BE((99 - i) * 5, 1);
-    return head;
-  }));
+  const nested = Buffer.concat(
+    Array.from({ length: 100 }, (_, i) => {
+      const head = Buffer.alloc(5, 0x41);
+      head.writeUInt32BE((99 - i) * 5, 1);
+      return head;
+    }),
+  );
   assert.throws(() => only(table(nested.toString("hex"))), /too deeply/);
   const voids = Buffer.alloc(LIMITS.fieldTableEntriesMax + 1, 0x56);
   const array = Buffer.alloc(5, 0x41);

@@ -7,10 +7,23 @@ import type { MethodFields, MethodName } from "../../src/protocols/amqp091/spec.
 import { type Client, frame, headerFrame, methodFrame, NO_ARGUMENTS, publishFrames, World } from "./amqp091-world.ts";
 
 const QUEUE = {
-  ticket: 0, passive: false, durable: true, exclusive: false, autoDelete: false, nowait: false, arguments: NO_ARGUMENTS,
+  ticket: 0,
+  passive: false,
+  durable: true,
+  exclusive: false,
+  autoDelete: false,
+  nowait: false,
+  arguments: NO_ARGUMENTS,
 };
 const CONSUME = {
-  ticket: 0, queue: "q", consumerTag: "c", noLocal: false, noAck: false, exclusive: false, nowait: false, arguments: NO_ARGUMENTS,
+  ticket: 0,
+  queue: "q",
+  consumerTag: "c",
+  noLocal: false,
+  noAck: false,
+  exclusive: false,
+  nowait: false,
+  arguments: NO_ARGUMENTS,
 };
 const PUBLISH = { ticket: 0, exchange: "", routingKey: "q", mandatory: false, immediate: false };
 
@@ -32,133 +45,199 @@ const CASES: readonly ErrorCase[] = [
   {
     what: "a passive declare of a missing queue",
     bytes: method("queue.declare", { ...QUEUE, queue: "none", passive: true }),
-    level: "channel.close", code: 404, text: "NOT_FOUND - no queue 'none' in vhost '/'", ids: [50, 10],
+    level: "channel.close",
+    code: 404,
+    text: "NOT_FOUND - no queue 'none' in vhost '/'",
+    ids: [50, 10],
   },
   {
     what: "consuming from a missing queue",
     bytes: method("basic.consume", { ...CONSUME, queue: "none" }),
-    level: "channel.close", code: 404, text: "NOT_FOUND - no queue 'none' in vhost '/'", ids: [60, 20],
+    level: "channel.close",
+    code: 404,
+    text: "NOT_FOUND - no queue 'none' in vhost '/'",
+    ids: [60, 20],
   },
   {
     what: "getting from a missing queue",
     bytes: method("basic.get", { ticket: 0, queue: "none", noAck: true }),
-    level: "channel.close", code: 404, ids: [60, 70],
+    level: "channel.close",
+    code: 404,
+    ids: [60, 70],
   },
   {
     what: "publishing to a missing exchange",
     bytes: publishFrames("k", "body", { exchange: "none" }),
-    level: "channel.close", code: 404, text: "NOT_FOUND - no exchange 'none' in vhost '/'", ids: [60, 40],
+    level: "channel.close",
+    code: 404,
+    text: "NOT_FOUND - no exchange 'none' in vhost '/'",
+    ids: [60, 40],
   },
   {
     what: "an empty queue name with no queue declared before",
     bytes: method("queue.purge", { ticket: 0, queue: "", nowait: false }),
-    level: "channel.close", code: 404, text: "NOT_FOUND - no previously declared queue", ids: [50, 30],
+    level: "channel.close",
+    code: 404,
+    text: "NOT_FOUND - no previously declared queue",
+    ids: [50, 30],
   },
   {
     what: "an ack of an unknown delivery tag",
     bytes: method("basic.ack", { deliveryTag: 99, multiple: false }),
-    level: "channel.close", code: 406, text: "PRECONDITION_FAILED - unknown delivery tag 99", ids: [60, 80],
+    level: "channel.close",
+    code: 406,
+    text: "PRECONDITION_FAILED - unknown delivery tag 99",
+    ids: [60, 80],
   },
   {
     what: "a nack of an unknown delivery tag",
     bytes: method("basic.nack", { deliveryTag: 5, multiple: true, requeue: true }),
-    level: "channel.close", code: 406, text: "PRECONDITION_FAILED - unknown delivery tag 5", ids: [60, 120],
+    level: "channel.close",
+    code: 406,
+    text: "PRECONDITION_FAILED - unknown delivery tag 5",
+    ids: [60, 120],
   },
   {
     what: "a consumer argument that this version lacks",
     bytes: method("basic.consume", { ...CONSUME, arguments: new Map([["x-priority", 5]]) }),
-    level: "channel.close", code: 406, ids: [60, 20],
+    level: "channel.close",
+    code: 406,
+    ids: [60, 20],
   },
   {
     what: "a body above the size limit",
     bytes: Buffer.concat([method("basic.publish", PUBLISH), headerFrame(1, 16 * 1024 * 1024 + 1, {})]),
-    level: "channel.close", code: 406,
-    text: "PRECONDITION_FAILED - message size 16777217 is larger than configured max size 16777216", ids: [60, 40],
+    level: "channel.close",
+    code: 406,
+    text: "PRECONDITION_FAILED - message size 16777217 is larger than configured max size 16777216",
+    ids: [60, 40],
   },
   {
     what: "a foreign user-id",
     bytes: publishFrames("q", "b", { properties: { userId: "mallory" } }),
-    level: "channel.close", code: 406,
+    level: "channel.close",
+    code: 406,
     text: "PRECONDITION_FAILED - user_id property set to 'mallory' but authenticated user was 'guest'",
   },
   {
     what: "an expiration that is no number",
     bytes: publishFrames("q", "b", { properties: { expiration: "abc" } }),
-    level: "channel.close", code: 406,
+    level: "channel.close",
+    code: 406,
   },
   {
     what: "the header CC",
     bytes: publishFrames("q", "b", { properties: { headers: new Map([["CC", ["other"]]]) } }),
-    level: "connection.close", code: 540,
+    level: "connection.close",
+    code: 540,
   },
   {
     what: "immediate publishing",
     bytes: publishFrames("q", "b", { immediate: true }),
-    level: "connection.close", code: 540, text: "NOT_IMPLEMENTED - immediate=true", ids: [60, 40],
+    level: "connection.close",
+    code: 540,
+    text: "NOT_IMPLEMENTED - immediate=true",
+    ids: [60, 40],
   },
   {
     what: "a prefetch in bytes",
     bytes: method("basic.qos", { prefetchSize: 1, prefetchCount: 0, global: false }),
-    level: "connection.close", code: 540, text: "NOT_IMPLEMENTED - prefetch_size!=0 (1)", ids: [60, 10],
+    level: "connection.close",
+    code: 540,
+    text: "NOT_IMPLEMENTED - prefetch_size!=0 (1)",
+    ids: [60, 10],
   },
   {
     what: "recover without requeue",
     bytes: method("basic.recover", { requeue: false }),
-    level: "connection.close", code: 540, ids: [60, 110],
+    level: "connection.close",
+    code: 540,
+    ids: [60, 110],
   },
   {
     what: "channel.flow off",
     bytes: method("channel.flow", { active: false }),
-    level: "connection.close", code: 540, text: "NOT_IMPLEMENTED - active=false", ids: [20, 20],
+    level: "connection.close",
+    code: 540,
+    text: "NOT_IMPLEMENTED - active=false",
+    ids: [20, 20],
   },
   { what: "tx.select", bytes: method("tx.select", {}), level: "connection.close", code: 540, ids: [90, 10] },
   {
     what: "a binding between exchanges",
     bytes: method("exchange.bind", {
-      ticket: 0, destination: "a", source: "b", routingKey: "", nowait: false, arguments: NO_ARGUMENTS,
+      ticket: 0,
+      destination: "a",
+      source: "b",
+      routingKey: "",
+      nowait: false,
+      arguments: NO_ARGUMENTS,
     }),
-    level: "connection.close", code: 540, ids: [40, 30],
+    level: "connection.close",
+    code: 540,
+    ids: [40, 30],
   },
   {
     what: "direct reply-to",
     bytes: method("basic.consume", { ...CONSUME, queue: "amq.rabbitmq.reply-to", noAck: true }),
-    level: "connection.close", code: 540,
+    level: "connection.close",
+    code: 540,
   },
-  { what: "a method of no known class", bytes: frame(1, 1, Buffer.of(0, 99, 0, 1)), level: "connection.close", code: 540 },
+  {
+    what: "a method of no known class",
+    bytes: frame(1, 1, Buffer.of(0, 99, 0, 1)),
+    level: "connection.close",
+    code: 540,
+  },
   {
     what: "a second channel.open",
     bytes: method("channel.open", { outOfBand: "" }),
-    level: "connection.close", code: 504, text: "CHANNEL_ERROR - second 'channel.open' seen", ids: [20, 10],
+    level: "connection.close",
+    code: 504,
+    text: "CHANNEL_ERROR - second 'channel.open' seen",
+    ids: [20, 10],
   },
   {
     what: "a method on a channel that is not open",
     bytes: methodFrame(2, "basic.qos", { prefetchSize: 0, prefetchCount: 1, global: false }),
-    level: "connection.close", code: 504, text: "CHANNEL_ERROR - expected 'channel.open'", ids: [60, 10],
+    level: "connection.close",
+    code: 504,
+    text: "CHANNEL_ERROR - expected 'channel.open'",
+    ids: [60, 10],
   },
   {
     what: "channel.open above channel_max",
     bytes: methodFrame(2048, "channel.open", { outOfBand: "" }),
-    level: "connection.close", code: 530,
+    level: "connection.close",
+    code: 530,
   },
   {
     what: "a connection method on a channel",
     bytes: methodFrame(1, "connection.tune-ok", { channelMax: 1, frameMax: 1, heartbeat: 1 }),
-    level: "connection.close", code: 503,
+    level: "connection.close",
+    code: 503,
   },
   {
     what: "a server's method sent by the client",
     bytes: method("basic.consume-ok", { consumerTag: "c" }),
-    level: "connection.close", code: 503,
+    level: "connection.close",
+    code: 503,
   },
   { what: "an unknown frame type", bytes: frame(7, 1, Buffer.alloc(3)), level: "connection.close", code: 501 },
   { what: "a heartbeat on a channel", bytes: frame(8, 1, Buffer.alloc(0)), level: "connection.close", code: 501 },
   { what: "a content header without a method", bytes: headerFrame(1, 3, {}), level: "connection.close", code: 505 },
   { what: "a body without a header", bytes: frame(3, 1, Buffer.alloc(3)), level: "connection.close", code: 505 },
-  { what: "a body on a channel that is not open", bytes: frame(3, 77, Buffer.alloc(3)), level: "connection.close", code: 505 },
+  {
+    what: "a body on a channel that is not open",
+    bytes: frame(3, 77, Buffer.alloc(3)),
+    level: "connection.close",
+    code: 505,
+  },
   {
     what: "a method between publish and its header",
     bytes: Buffer.concat([method("basic.publish", PUBLISH), method("channel.flow", { active: true })]),
-    level: "connection.close", code: 505,
+    level: "connection.close",
+    code: 505,
   },
   {
     what: "a content header of another class",
@@ -166,18 +245,22 @@ const CASES: readonly ErrorCase[] = [
       method("basic.publish", PUBLISH),
       frame(2, 1, Buffer.concat([Buffer.of(0, 50), Buffer.alloc(10), Buffer.of(0, 0)])),
     ]),
-    level: "connection.close", code: 505,
+    level: "connection.close",
+    code: 505,
     text: "UNEXPECTED_FRAME - expected content header for class 60, got one for class 50 instead",
   },
   {
     what: "a body longer than its header says",
     bytes: Buffer.concat([method("basic.publish", PUBLISH), headerFrame(1, 2, {}), frame(3, 1, Buffer.alloc(3))]),
-    level: "connection.close", code: 501,
+    level: "connection.close",
+    code: 501,
   },
   {
     what: "arguments that run over the end of the frame",
     bytes: frame(1, 1, encodeMethod("queue.declare", { ...QUEUE, queue: "abc" }).subarray(0, 9)),
-    level: "connection.close", code: 502, ids: [50, 10],
+    level: "connection.close",
+    code: 502,
+    ids: [50, 10],
   },
   {
     what: "malformed properties",
@@ -185,7 +268,8 @@ const CASES: readonly ErrorCase[] = [
       method("basic.publish", PUBLISH),
       frame(2, 1, Buffer.concat([Buffer.of(0, 60), Buffer.alloc(10), Buffer.of(0x80, 0, 9, 65)])),
     ]),
-    level: "connection.close", code: 502,
+    level: "connection.close",
+    code: 502,
   },
 ];
 
@@ -293,7 +377,12 @@ test("an empty queue name means the queue that the channel declared last, also a
   client.send(1, "queue.declare", { ...QUEUE, queue: "" });
   const { queue } = client.expect("queue.declare-ok");
   client.send(1, "queue.bind", {
-    ticket: 0, queue: "", exchange: "amq.direct", routingKey: "", nowait: false, arguments: NO_ARGUMENTS,
+    ticket: 0,
+    queue: "",
+    exchange: "amq.direct",
+    routingKey: "",
+    nowait: false,
+    arguments: NO_ARGUMENTS,
   });
   client.expect("queue.bind-ok");
   assert.deepEqual([world.broker.bindings[0]?.queue, world.broker.bindings[0]?.routingKey], [queue, queue]);
@@ -304,11 +393,13 @@ test("a change of the topology is answered when it is durable, and what follows 
   const client = world.open();
   world.broker.metaIsDurable = false;
   const declare = { ...QUEUE, queue: "q" };
-  client.raw(Buffer.concat([
-    methodFrame(1, "queue.declare", { ...declare, nowait: true }),
-    methodFrame(1, "queue.declare", declare),
-    methodFrame(1, "queue.delete", { ticket: 0, queue: "q", ifUnused: false, ifEmpty: false, nowait: false }),
-  ]));
+  client.raw(
+    Buffer.concat([
+      methodFrame(1, "queue.declare", { ...declare, nowait: true }),
+      methodFrame(1, "queue.declare", declare),
+      methodFrame(1, "queue.delete", { ticket: 0, queue: "q", ifUnused: false, ifEmpty: false, nowait: false }),
+    ]),
+  );
   assert.deepEqual(client.received(), []);
   assert.equal(world.broker.queues.size, 1);
   client.publish("q", "held back");

@@ -3,7 +3,10 @@ import { test } from "node:test";
 import type { MessageProperties } from "../../src/model/properties.ts";
 import { type Client, type ReceivedMessage, World } from "./amqp091-world.ts";
 
-async function filled(count: number, settings: { readonly quorum?: boolean } = {}): Promise<{ world: World; client: Client }> {
+async function filled(
+  count: number,
+  settings: { readonly quorum?: boolean } = {},
+): Promise<{ world: World; client: Client }> {
   const world = await World.open();
   world.broker.add("q", settings);
   const client = world.open({ capabilities: ["consumer_cancel_notify"] });
@@ -16,7 +19,9 @@ function bodies(messages: readonly ReceivedMessage[]): string[] {
 }
 
 function redelivered(messages: readonly ReceivedMessage[]): boolean[] {
-  return messages.map(({ method }) => (method.name === "basic.deliver" || method.name === "basic.get-ok") && method.redelivered);
+  return messages.map(
+    ({ method }) => (method.name === "basic.deliver" || method.name === "basic.get-ok") && method.redelivered,
+  );
 }
 
 function qos(client: Client, prefetchCount: number, global = false): void {
@@ -29,9 +34,20 @@ test("a delivery carries tag, exchange, key, all properties and the body, cut to
   world.broker.add("q");
   const client = world.open({ frameMax: 4096 });
   const properties: MessageProperties = {
-    contentType: "a/b", contentEncoding: "gzip", headers: new Map([["k", "v"]]), deliveryMode: 2, priority: 3,
-    correlationId: "c", replyTo: "r", expiration: "60000", messageId: "m", timestamp: 1700000000n, type: "t",
-    userId: "guest", appId: "app", clusterId: "x",
+    contentType: "a/b",
+    contentEncoding: "gzip",
+    headers: new Map([["k", "v"]]),
+    deliveryMode: 2,
+    priority: 3,
+    correlationId: "c",
+    replyTo: "r",
+    expiration: "60000",
+    messageId: "m",
+    timestamp: 1700000000n,
+    type: "t",
+    userId: "guest",
+    appId: "app",
+    clusterId: "x",
   };
   const body = Buffer.alloc(10_000, "abc");
   client.publish("q", body, { properties, frameMax: 4096 });
@@ -40,7 +56,10 @@ test("a delivery carries tag, exchange, key, all properties and the body, cut to
   const [first, second] = client.messages();
   assert.ok(first?.method.name === "basic.deliver" && second?.method.name === "basic.deliver");
   const { consumerTag, deliveryTag, exchange, routingKey } = first.method;
-  assert.deepEqual([consumerTag, deliveryTag, exchange, routingKey, first.method.redelivered], ["my-tag", 1, "", "q", false]);
+  assert.deepEqual(
+    [consumerTag, deliveryTag, exchange, routingKey, first.method.redelivered],
+    ["my-tag", 1, "", "q", false],
+  );
   assert.deepEqual(first.properties, properties);
   assert.ok(first.body.equals(body));
   assert.equal(first.bodyFrames, 3);
@@ -100,9 +119,14 @@ test("acks reach the broker as ranges", async () => {
   client.received();
   client.ack(4, true);
   assert.deepEqual(world.broker.settled.splice(0), [{ queueId: 1, first: 0, last: 3, reason: 0 }]);
-  client.raw(Buffer.concat([5, 6, 7, 9, 8].map((tag) => Buffer.from(`0100010000000d003c0050000000000000000${tag}00ce`, "hex"))));
+  client.raw(
+    Buffer.concat([5, 6, 7, 9, 8].map((tag) => Buffer.from(`0100010000000d003c0050000000000000000${tag}00ce`, "hex"))),
+  );
   const ranges = world.broker.settled.map(({ first, last }) => [first, last]);
-  assert.deepEqual(ranges, [[4, 6], [7, 8]]);
+  assert.deepEqual(ranges, [
+    [4, 6],
+    [7, 8],
+  ]);
 });
 
 test("tag 0 with multiple acks everything, and fails on nothing", async () => {
@@ -150,7 +174,13 @@ test("nack and reject with requeue bring messages back at their place, marked re
   const again = client.messages();
   assert.deepEqual([bodies(again), redelivered(again)], [["m2"], [true]]);
   client.send(1, "basic.nack", { deliveryTag: 4, multiple: true, requeue: false });
-  assert.deepEqual(world.broker.settled.map(({ first, last, reason }) => [first, last, reason]), [[0, 0, 1], [2, 3, 1]]);
+  assert.deepEqual(
+    world.broker.settled.map(({ first, last, reason }) => [first, last, reason]),
+    [
+      [0, 0, 1],
+      [2, 3, 1],
+    ],
+  );
   client.send(1, "basic.nack", { deliveryTag: 5, multiple: false, requeue: true });
   assert.deepEqual(bodies(client.messages()), ["m2"]);
 });
@@ -181,7 +211,13 @@ for (const end of ["the channel closes", "the channel fails", "the connection cl
     const other = world.open();
     other.consume("q");
     const messages = other.messages();
-    assert.deepEqual([bodies(messages), redelivered(messages)], [["m1", "m3"], [true, true]]);
+    assert.deepEqual(
+      [bodies(messages), redelivered(messages)],
+      [
+        ["m1", "m3"],
+        [true, true],
+      ],
+    );
     assert.equal(world.broker.queues.get("q")?.consumers.length, 1);
   });
 }
@@ -194,7 +230,13 @@ test("on queues that count, redeliveries carry x-delivery-count and keep the oth
   assert.equal(client.messages()[0]?.properties.headers?.has("x-delivery-count"), false);
   client.send(1, "basic.nack", { deliveryTag: 0, multiple: true, requeue: true });
   const [x, y] = client.messages();
-  assert.deepEqual(x?.properties.headers, new Map([["n", 7n], ["x-delivery-count", 1n]]));
+  assert.deepEqual(
+    x?.properties.headers,
+    new Map([
+      ["n", 7n],
+      ["x-delivery-count", 1n],
+    ]),
+  );
   assert.deepEqual([x?.properties.messageId, x?.properties.deliveryMode], ["m", 2]);
   assert.deepEqual(y?.properties.headers, new Map([["x-delivery-count", 1n]]));
   client.send(1, "basic.nack", { deliveryTag: 3, multiple: false, requeue: true });
@@ -208,7 +250,9 @@ test("basic.get answers with a message and what is left, or get-empty; later met
   client.send(1, "basic.get", get);
   client.send(1, "basic.get", get);
   client.send(1, "channel.flow", { active: true });
-  const names = client.methods().map((method) => (method.name === "basic.get-ok" ? `${method.deliveryTag}/${method.messageCount}` : method.name));
+  const names = client
+    .methods()
+    .map((method) => (method.name === "basic.get-ok" ? `${method.deliveryTag}/${method.messageCount}` : method.name));
   assert.deepEqual(names, ["1/1", "2/0", "basic.get-empty", "channel.flow-ok"]);
   client.ack(2, true);
   assert.equal(world.broker.queues.get("q")?.inFlight.size, 0);

@@ -2,7 +2,13 @@
 // in-flight messages and redelivery; commits, flow and turns happen when the test says so.
 
 import type {
-  BindingDeclaration, BrokerFacade, ExchangeDeclaration, QueueDeclaration, QueueStatus, Route, Session,
+  BindingDeclaration,
+  BrokerFacade,
+  ExchangeDeclaration,
+  QueueDeclaration,
+  QueueStatus,
+  Route,
+  Session,
 } from "../../src/broker/facade.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../../src/model/delivery.ts";
 import { BrokerError } from "../../src/model/errors.ts";

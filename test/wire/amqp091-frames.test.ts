@@ -41,7 +41,12 @@ function feed(scanner: FrameScanner, recorder: Recorder, bytes: Buffer, cuts: re
   }
 }
 
-const FRAMES = [frame(1, 1, Buffer.from("method")), frame(3, 65535, Buffer.alloc(0)), frame(2, 258, Buffer.from("h".repeat(300))), frame(8, 0, Buffer.alloc(0))];
+const FRAMES = [
+  frame(1, 1, Buffer.from("method")),
+  frame(3, 65535, Buffer.alloc(0)),
+  frame(2, 258, Buffer.from("h".repeat(300))),
+  frame(8, 0, Buffer.alloc(0)),
+];
 const EXPECTED = ["1/1/method", "3/65535/", `2/258/${"h".repeat(300)}`, "8/0/"];
 
 test("frames come out whole wherever the stream is cut in two or three", () => {
@@ -59,14 +64,29 @@ test("frames come out whole wherever the stream is cut in two or three", () => {
 
 test("any frames in any chunks come out in order, also when each frame of one type is held first", () => {
   const anyFrame = fc.record({ type: fc.constantFrom(1, 2, 3, 9), size: fc.nat({ max: 600 }) });
-  fc.assert(fc.property(fc.array(anyFrame, { maxLength: 20 }), fc.array(fc.nat({ max: 8000 }), { maxLength: 12 }), (frames, points) => {
-    const bytes = Buffer.concat(frames.map(({ type, size }, i) => frame(type, i, Buffer.alloc(size, "x"))));
-    const recorder = new Recorder();
-    const scanner = new FrameScanner(recorder, 4096);
-    feed(scanner, recorder, bytes, points.map((point) => Math.min(point, bytes.length)).sort((a, b) => a - b));
-    assert.deepEqual(recorder.frames, frames.map(({ type, size }, i) => `${type}/${i}/${"x".repeat(size)}`));
-    assert.equal(scanner.restBytes, 0);
-  }), { numRuns: 300 });
+  fc.assert(
+    fc.property(
+      fc.array(anyFrame, { maxLength: 20 }),
+      fc.array(fc.nat({ max: 8000 }), { maxLength: 12 }),
+      (frames, points) => {
+        const bytes = Buffer.concat(frames.map(({ type, size }, i) => frame(type, i, Buffer.alloc(size, "x"))));
+        const recorder = new Recorder();
+        const scanner = new FrameScanner(recorder, 4096);
+        feed(
+          scanner,
+          recorder,
+          bytes,
+          points.map((point) => Math.min(point, bytes.length)).sort((a, b) => a - b),
+        );
+        assert.deepEqual(
+          recorder.frames,
+          frames.map(({ type, size }, i) => `${type}/${i}/${"x".repeat(size)}`),
+        );
+        assert.equal(scanner.restBytes, 0);
+      },
+    ),
+    { numRuns: 300 },
+  );
 });
 
 test("what arrives during a hold is kept in order, up to a limit", () => {
@@ -91,7 +111,10 @@ test("a frame larger than frame-max is refused before its payload is waited for"
   header.writeUInt32BE(4096 - 8 + 1, 3);
   for (const cuts of [[], [1, 2, 3, 4, 5, 6]]) {
     const recorder = new Recorder();
-    assert.throws(() => feed(new FrameScanner(recorder, 4096), recorder, Buffer.concat([header, Buffer.of(0)]), cuts), /larger than frame_max 4096/);
+    assert.throws(
+      () => feed(new FrameScanner(recorder, 4096), recorder, Buffer.concat([header, Buffer.of(0)]), cuts),
+      /larger than frame_max 4096/,
+    );
   }
   const largest = frame(3, 1, Buffer.alloc(4096 - 8));
   const recorder = new Recorder();

@@ -79,12 +79,24 @@ function rounds(context: TestContext, count: number, work: (dice: Dice) => void)
 }
 
 const HEADERS: FieldTable = new Map<string, FieldValue>([
-  ["text", "value"], ["number", 7], ["long", 7n], ["list", [1, "two", null, [true]]], ["inner", new Map([["deep", new Map()]])],
-  ["at", { kind: "timestamp", seconds: 1n }], ["bytes", Buffer.from("raw")], ["money", { kind: "decimal", scale: 2, value: 5 }],
+  ["text", "value"],
+  ["number", 7],
+  ["long", 7n],
+  ["list", [1, "two", null, [true]]],
+  ["inner", new Map([["deep", new Map()]])],
+  ["at", { kind: "timestamp", seconds: 1n }],
+  ["bytes", Buffer.from("raw")],
+  ["money", { kind: "decimal", scale: 2, value: 5 }],
 ]);
 const TABLE = encodeTable(HEADERS);
 const BLOCK = encodeProperties({
-  contentType: "text/plain", headers: HEADERS, deliveryMode: 2, priority: 1, correlationId: "c", timestamp: 5n, clusterId: "x",
+  contentType: "text/plain",
+  headers: HEADERS,
+  deliveryMode: 2,
+  priority: 1,
+  correlationId: "c",
+  timestamp: 5n,
+  clusterId: "x",
 });
 
 /** The result, or undefined when it was refused as malformed. Anything else that is thrown is a bug. */
@@ -117,8 +129,14 @@ test("properties: garbage and damaged blocks are read or refused, and the checke
 });
 
 const SAMPLES = new Map<string, unknown>([
-  ["octet", 1], ["short", 2], ["long", 3], ["longlong", 4], ["shortstr", "q"], ["longstr", Buffer.from("long")],
-  ["table", HEADERS], ["bit", true],
+  ["octet", 1],
+  ["short", 2],
+  ["long", 3],
+  ["longlong", 4],
+  ["shortstr", "q"],
+  ["longstr", Buffer.from("long")],
+  ["table", HEADERS],
+  ["bit", true],
 ]);
 const PAYLOADS = (Object.keys(METHODS) as MethodName[]).map((name) => {
   const texts = METHODS[name].filter((part) => typeof part === "string").map((text) => text.split(":"));
@@ -134,7 +152,14 @@ test("methods: garbage and damaged payloads are read or refused", (context) => {
 });
 
 const CONSUME = {
-  ticket: 0, queue: "q", consumerTag: "", noLocal: false, noAck: false, exclusive: false, nowait: false, arguments: NO_ARGUMENTS,
+  ticket: 0,
+  queue: "q",
+  consumerTag: "",
+  noLocal: false,
+  noAck: false,
+  exclusive: false,
+  nowait: false,
+  arguments: NO_ARGUMENTS,
 };
 /** One frame of every method; most of them are errors in the mouth of a client. */
 const EVERY_METHOD: readonly Buffer[] = PAYLOADS.map((payload) => frame(1, 1, payload));

@@ -6,7 +6,10 @@ import { type Client, PROTOCOL_HEADER, World } from "./amqp091-world.ts";
 function startOk(client: Client, mechanism: string, response: Buffer, capabilities: readonly string[] = []): void {
   const flags = new Map(capabilities.map((name) => [name, true] as const));
   client.send(0, "connection.start-ok", {
-    clientProperties: new Map([["capabilities", flags]]), mechanism, response, locale: "en_US",
+    clientProperties: new Map([["capabilities", flags]]),
+    mechanism,
+    response,
+    locale: "en_US",
   });
 }
 
@@ -54,7 +57,16 @@ test("AMQPLAIN logs in as PLAIN does", async () => {
   const client = (await World.open()).connect();
   client.raw(PROTOCOL_HEADER);
   client.received();
-  startOk(client, "AMQPLAIN", encodeTable(new Map([["LOGIN", "guest"], ["PASSWORD", "guest"]])).subarray(4));
+  startOk(
+    client,
+    "AMQPLAIN",
+    encodeTable(
+      new Map([
+        ["LOGIN", "guest"],
+        ["PASSWORD", "guest"],
+      ]),
+    ).subarray(4),
+  );
   const tune = client.expect("connection.tune");
   assert.deepEqual([tune.channelMax, tune.frameMax, tune.heartbeat], [2047, 131072, 60]);
 });
@@ -94,10 +106,19 @@ test("guest from another machine is refused", async () => {
 
 for (const [tune, text] of [
   [{ frameMax: 4095 }, "NOT_ALLOWED - negotiated frame_max = 4095 is lower than the minimum allowed value (4096)"],
-  [{ frameMax: 131073 }, "NOT_ALLOWED - negotiated frame_max = 131073 is higher than the maximum allowed value (131072)"],
-  [{ frameMax: 0 }, "NOT_ALLOWED - negotiated frame_max = 0 (no limit) is higher than the maximum allowed value (131072)"],
+  [
+    { frameMax: 131073 },
+    "NOT_ALLOWED - negotiated frame_max = 131073 is higher than the maximum allowed value (131072)",
+  ],
+  [
+    { frameMax: 0 },
+    "NOT_ALLOWED - negotiated frame_max = 0 (no limit) is higher than the maximum allowed value (131072)",
+  ],
   [{ channelMax: 2048 }, "NOT_ALLOWED - negotiated channel_max = 2048 is higher than the maximum allowed value (2047)"],
-  [{ channelMax: 0 }, "NOT_ALLOWED - negotiated channel_max = 0 (no limit) is higher than the maximum allowed value (2047)"],
+  [
+    { channelMax: 0 },
+    "NOT_ALLOWED - negotiated channel_max = 0 (no limit) is higher than the maximum allowed value (2047)",
+  ],
 ] as const) {
   test(`tuning ${JSON.stringify(tune)} is refused with 530`, async () => {
     const close = (await tuned(tune)).expect("connection.close");
@@ -147,7 +168,10 @@ test("heartbeats go out at half the interval, and a peer silent for two interval
   world.clock.advance(5_000);
   client.received();
   world.clock.advance(5_000);
-  assert.deepEqual(client.received().map((frame) => frame.kind), ["heartbeat"]);
+  assert.deepEqual(
+    client.received().map((frame) => frame.kind),
+    ["heartbeat"],
+  );
   for (let i = 0; i < 10; i++) {
     client.raw(Buffer.from("08000000000000ce", "hex"));
     world.clock.advance(10_000);

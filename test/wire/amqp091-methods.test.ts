@@ -15,24 +15,46 @@ const FIXTURES: readonly { readonly from: string; readonly method: Method; reado
   {
     from: "amqplib assertQueue('q', {durable: true})",
     method: {
-      name: "queue.declare", ticket: 0, queue: "q", passive: false, durable: true, exclusive: false, autoDelete: false,
-      nowait: false, arguments: new Map(),
+      name: "queue.declare",
+      ticket: 0,
+      queue: "q",
+      passive: false,
+      durable: true,
+      exclusive: false,
+      autoDelete: false,
+      nowait: false,
+      arguments: new Map(),
     },
     hex: "0032000a000001710200000000",
   },
   {
     from: "pika queue_declare('jobs', passive=True, arguments={'x-queue-type': 'quorum'})",
     method: {
-      name: "queue.declare", ticket: 0, queue: "jobs", passive: true, durable: false, exclusive: false, autoDelete: false,
-      nowait: false, arguments: new Map([["x-queue-type", "quorum"]]),
+      name: "queue.declare",
+      ticket: 0,
+      queue: "jobs",
+      passive: true,
+      durable: false,
+      exclusive: false,
+      autoDelete: false,
+      nowait: false,
+      arguments: new Map([["x-queue-type", "quorum"]]),
     },
     hex: "0032000a0000046a6f627301000000180c782d71756575652d74797065530000000671756f72756d",
   },
   {
     from: "amqplib exchangeDeclare topic, durable, internal",
     method: {
-      name: "exchange.declare", ticket: 0, exchange: "logs", type: "topic", passive: false, durable: true, autoDelete: false,
-      internal: true, nowait: false, arguments: new Map(),
+      name: "exchange.declare",
+      ticket: 0,
+      exchange: "logs",
+      type: "topic",
+      passive: false,
+      durable: true,
+      autoDelete: false,
+      internal: true,
+      nowait: false,
+      arguments: new Map(),
     },
     hex: "0028000a0000046c6f677305746f7069630a00000000",
   },
@@ -44,7 +66,12 @@ const FIXTURES: readonly { readonly from: string; readonly method: Method; reado
   {
     from: "basic.deliver with a large tag",
     method: {
-      name: "basic.deliver", consumerTag: "c", deliveryTag: 2 ** 40 + 5, redelivered: true, exchange: "", routingKey: "q",
+      name: "basic.deliver",
+      consumerTag: "c",
+      deliveryTag: 2 ** 40 + 5,
+      redelivered: true,
+      exchange: "",
+      routingKey: "q",
     },
     hex: "003c003c016300000100000000050100" + "0171",
   },
@@ -79,16 +106,23 @@ for (const { from, method, hex } of FIXTURES) {
 
 test("every method of the table survives the mirror", () => {
   const samples = new Map<string, unknown>([
-    ["octet", 200], ["short", 65535], ["long", 4294967295], ["longlong", 2 ** 52], ["shortstr", "naïve ✓"],
-    ["longstr", Buffer.from("bytes\0")], ["table", new Map([["k", "v"]]) satisfies FieldTable],
+    ["octet", 200],
+    ["short", 65535],
+    ["long", 4294967295],
+    ["longlong", 2 ** 52],
+    ["shortstr", "naïve ✓"],
+    ["longstr", Buffer.from("bytes\0")],
+    ["table", new Map([["k", "v"]]) satisfies FieldTable],
   ]);
   for (const name of Object.keys(METHODS) as MethodName[]) {
     const texts = METHODS[name].filter((part) => typeof part === "string");
     for (const bit of [true, false]) {
-      const fields = Object.fromEntries(texts.map((text, i) => {
-        const [field = "", type = ""] = text.split(":");
-        return [field, type === "bit" ? (i % 2 === 0) === bit : samples.get(type)];
-      }));
+      const fields = Object.fromEntries(
+        texts.map((text, i) => {
+          const [field = "", type = ""] = text.split(":");
+          return [field, type === "bit" ? (i % 2 === 0) === bit : samples.get(type)];
+        }),
+      );
       const bytes = encodeMethod(name, fields as unknown as MethodFields<typeof name>);
       assert.deepEqual(decodeMethod(bytes, 0, bytes.length), { name, ...fields });
     }

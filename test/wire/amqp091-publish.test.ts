@@ -25,7 +25,11 @@ function acks(client: Client): string[] {
 test("a message is stored byte for byte, at whatever place its bytes are cut in two", async () => {
   const body = Buffer.from("the body of the message");
   const properties: MessageProperties = { contentType: "text/plain", deliveryMode: 2, headers: new Map([["a", 1]]) };
-  const bytes = Buffer.concat([publishFrames("q", body, { properties }), publishFrames("q", "", {}), publishFrames("q", "tail", {})]);
+  const bytes = Buffer.concat([
+    publishFrames("q", body, { properties }),
+    publishFrames("q", "", {}),
+    publishFrames("q", "tail", {}),
+  ]);
   const world = await World.open();
   const queue = world.broker.add("q");
   const client = world.open();
@@ -33,7 +37,11 @@ test("a message is stored byte for byte, at whatever place its bytes are cut in 
     client.raw(bytes.subarray(0, cut));
     client.raw(bytes.subarray(cut));
     const stored = queue.ready.splice(0).map((message) => readRecord(message.record));
-    assert.deepEqual(stored.map((record) => record.body.toString()), [body.toString(), "", "tail"], `cut at ${cut}`);
+    assert.deepEqual(
+      stored.map((record) => record.body.toString()),
+      [body.toString(), "", "tail"],
+      `cut at ${cut}`,
+    );
     assert.deepEqual(stored[0]?.properties, bytes.subarray(bytes.indexOf("text/plain") - 3, bytes.indexOf(body) - 8));
     assert.deepEqual([stored[0]?.exchange, stored[0]?.routingKey], ["", "q"]);
   }
@@ -48,18 +56,23 @@ test("messages of several channels, interleaved frame by frame with heartbeats, 
   const client = world.open();
   client.send(2, "channel.open", { outOfBand: "" });
   const publish = { ticket: 0, exchange: "", routingKey: "q", mandatory: false, immediate: false };
-  client.raw(Buffer.concat([
-    methodFrame(1, "basic.publish", publish),
-    methodFrame(2, "basic.publish", publish),
-    headerFrame(2, 6, {}),
-    frame(3, 2, Buffer.from("tw")),
-    headerFrame(1, 3, {}),
-    frame(8, 0, Buffer.alloc(0)),
-    frame(3, 1, Buffer.from("one")),
-    frame(3, 2, Buffer.alloc(0)),
-    frame(3, 2, Buffer.from("o---")),
-  ]));
-  assert.deepEqual(queue.ready.map((message) => readRecord(message.record).body.toString()), ["one", "two---"]);
+  client.raw(
+    Buffer.concat([
+      methodFrame(1, "basic.publish", publish),
+      methodFrame(2, "basic.publish", publish),
+      headerFrame(2, 6, {}),
+      frame(3, 2, Buffer.from("tw")),
+      headerFrame(1, 3, {}),
+      frame(8, 0, Buffer.alloc(0)),
+      frame(3, 1, Buffer.from("one")),
+      frame(3, 2, Buffer.alloc(0)),
+      frame(3, 2, Buffer.from("o---")),
+    ]),
+  );
+  assert.deepEqual(
+    queue.ready.map((message) => readRecord(message.record).body.toString()),
+    ["one", "two---"],
+  );
 });
 
 test("a body of many frames arrives whole, also with the smallest frames", async () => {
@@ -79,7 +92,8 @@ test("the route of a key is looked up once, and again after the topology has cha
   const queue = world.broker.add("q");
   world.broker.add("other");
   const client = world.open();
-  for (let i = 0; i < 5; i++) client.raw(Buffer.concat([publishFrames("q", "1"), publishFrames("q", "2"), publishFrames("other", "3")]));
+  for (let i = 0; i < 5; i++)
+    client.raw(Buffer.concat([publishFrames("q", "1"), publishFrames("q", "2"), publishFrames("other", "3")]));
   assert.equal(world.broker.routeLookups, 2);
   world.broker.deleteQueue({ id: 1, user: "", vhost: "/" }, "q");
   client.publish("q", "to nobody");
@@ -119,8 +133,13 @@ test("each channel counts its own confirms", async () => {
   client.publish("q", "b", { properties: PERSISTENT, channel: 2 });
   client.publish("q", "c", { properties: PERSISTENT, channel: 2 });
   world.broker.commit();
-  const frames = client.received().map((one) => one.kind === "method" && one.method.name === "basic.ack" && [one.channel, one.method.deliveryTag]);
-  assert.deepEqual(frames, [[1, 1], [2, 2]]);
+  const frames = client
+    .received()
+    .map((one) => one.kind === "method" && one.method.name === "basic.ack" && [one.channel, one.method.deliveryTag]);
+  assert.deepEqual(frames, [
+    [1, 1],
+    [2, 2],
+  ]);
 });
 
 test("an unroutable mandatory message is returned whole, before its confirm", async () => {
@@ -132,7 +151,10 @@ test("an unroutable mandatory message is returned whole, before its confirm", as
   assert.deepEqual(names, ["basic.return", "basic.ack"]);
   const first = frames[0];
   assert.ok(first?.kind === "method" && first.method.name === "basic.return");
-  assert.deepEqual([first.method.replyCode, first.method.replyText, first.method.routingKey], [312, "NO_ROUTE", "nowhere"]);
+  assert.deepEqual(
+    [first.method.replyCode, first.method.replyText, first.method.routingKey],
+    [312, "NO_ROUTE", "nowhere"],
+  );
   const header = frames[1];
   assert.ok(header?.kind === "header" && header.bodySize === body.length && header.properties.messageId === "m1");
   const returned = Buffer.concat(frames.flatMap((one) => (one.kind === "body" ? [one.bytes] : [])));

@@ -27,7 +27,9 @@ function camelCase(name: string): string {
 
 test("our table of methods and reply codes equals the published one, field by field", () => {
   if (!existsSync(SPEC_FILE)) {
-    console.log("skipped: needs amqp-rabbitmq-0.9.1.json (set AMQP_SPEC to RabbitMQ's AMQP 0-9-1 code generation data)");
+    console.log(
+      "skipped: needs amqp-rabbitmq-0.9.1.json (set AMQP_SPEC to RabbitMQ's AMQP 0-9-1 code generation data)",
+    );
     return;
   }
   const spec = JSON.parse(readFileSync(SPEC_FILE, "utf8")) as Spec;
@@ -35,7 +37,9 @@ test("our table of methods and reply codes equals the published one, field by fi
   const published = new Map<string, readonly (string | number)[]>();
   for (const { id, name, methods } of spec.classes) {
     for (const method of methods) {
-      const fields = method.arguments.map((field) => `${camelCase(field.name)}:${field.type ?? domains.get(field.domain ?? "")}`);
+      const fields = method.arguments.map(
+        (field) => `${camelCase(field.name)}:${field.type ?? domains.get(field.domain ?? "")}`,
+      );
       published.set(`${name}.${method.name}`, [id, method.id, ...fields]);
     }
   }

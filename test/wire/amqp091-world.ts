@@ -117,7 +117,12 @@ export class MemorySocket implements ByteSocket {
 /** One frame that the door sent. */
 export type Received =
   | { readonly kind: "method"; readonly channel: number; readonly method: Method }
-  | { readonly kind: "header"; readonly channel: number; readonly bodySize: number; readonly properties: MessageProperties }
+  | {
+      readonly kind: "header";
+      readonly channel: number;
+      readonly bodySize: number;
+      readonly properties: MessageProperties;
+    }
   | { readonly kind: "body"; readonly channel: number; readonly bytes: Buffer }
   | { readonly kind: "heartbeat"; readonly channel: number };
 
@@ -222,7 +227,10 @@ export class Client {
   /** The one method that was sent; fails when it is another or there are more. */
   expect<N extends MethodName>(name: N): MethodOf<N> {
     const methods = this.methods();
-    assert.deepEqual(methods.map((method) => method.name), [name]);
+    assert.deepEqual(
+      methods.map((method) => method.name),
+      [name],
+    );
     return methods[0] as MethodOf<N>;
   }
 
@@ -245,10 +253,20 @@ export class Client {
     assert.deepEqual(this.methodNames(), ["connection.start", "connection.tune", "connection.open-ok"]);
   }
 
-  consume(queue: string, options: { readonly tag?: string; readonly noAck?: boolean; readonly channel?: number } = {}): void {
+  consume(
+    queue: string,
+    options: { readonly tag?: string; readonly noAck?: boolean; readonly channel?: number } = {},
+  ): void {
     const { tag = "ctag", noAck = false, channel = 1 } = options;
     this.send(channel, "basic.consume", {
-      ticket: 0, queue, consumerTag: tag, noLocal: false, noAck, exclusive: false, nowait: false, arguments: NO_ARGUMENTS,
+      ticket: 0,
+      queue,
+      consumerTag: tag,
+      noLocal: false,
+      noAck,
+      exclusive: false,
+      nowait: false,
+      arguments: NO_ARGUMENTS,
     });
   }
 
@@ -293,13 +311,21 @@ export function headerFrame(channel: number, bodySize: number, properties: Messa
 }
 
 export function publishFrames(routingKey: string, body: Buffer | string, options: PublishOptions = {}): Buffer {
-  const { channel = 1, exchange = "", mandatory = false, immediate = false, properties = {}, frameMax = 131072 } = options;
+  const {
+    channel = 1,
+    exchange = "",
+    mandatory = false,
+    immediate = false,
+    properties = {},
+    frameMax = 131072,
+  } = options;
   const bytes = Buffer.from(body as string);
   const frames = [
     methodFrame(channel, "basic.publish", { ticket: 0, exchange, routingKey, mandatory, immediate }),
     headerFrame(channel, bytes.length, properties),
   ];
-  for (let at = 0; at < bytes.length; at += frameMax - 8) frames.push(frame(3, channel, bytes.subarray(at, at + frameMax - 8)));
+  for (let at = 0; at < bytes.length; at += frameMax - 8)
+    frames.push(frame(3, channel, bytes.subarray(at, at + frameMax - 8)));
   return Buffer.concat(frames);
 }
 
@@ -346,7 +372,13 @@ export function joinMessages(frames: readonly Received[]): ReceivedMessage[] {
     i--;
     assert.equal(size, header.bodySize);
     const body = Buffer.concat(parts);
-    messages.push({ channel: first.channel, method: first.method, properties: header.properties, body, bodyFrames: parts.length });
+    messages.push({
+      channel: first.channel,
+      method: first.method,
+      properties: header.properties,
+      body,
+      bodyFrames: parts.length,
+    });
   }
   return messages;
 }

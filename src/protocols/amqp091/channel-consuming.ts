@@ -10,7 +10,11 @@ import { withIntegerHeader } from "../../model/properties.ts";
 
 /** Arguments of basic.consume whose behaviour this version lacks: refused, never ignored silently. */
 const REFUSED_ARGUMENTS = [
-  "x-priority", "x-consumer-timeout", "x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered",
+  "x-priority",
+  "x-consumer-timeout",
+  "x-stream-offset",
+  "x-stream-filter",
+  "x-stream-match-unfiltered",
 ];
 const REPLY_QUEUE = "amq.rabbitmq.reply-to";
 
@@ -25,16 +29,23 @@ export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
 export function consume(channel: Channel, method: MethodOf<"basic.consume">): void {
   const { host } = channel;
   const queue = queueName(channel, method.queue);
-  if (queue === REPLY_QUEUE) throw connectionError("not-implemented", "direct reply-to is not available in this version");
+  if (queue === REPLY_QUEUE)
+    throw connectionError("not-implemented", "direct reply-to is not available in this version");
   for (const name of REFUSED_ARGUMENTS) {
     if (!method.arguments.has(name)) continue;
-    throw channelError("precondition-failed", `invalid arg '${name}' for queue '${queue}': this version does not have it`);
+    throw channelError(
+      "precondition-failed",
+      `invalid arg '${name}' for queue '${queue}': this version does not have it`,
+    );
   }
   const tag = method.consumerTag === "" ? serverTag(channel) : method.consumerTag;
   if (channel.consumers.has(tag)) throw connectionError("not-allowed", `attempt to reuse consumer tag '${tag}'`);
   const consumer = channel.addConsumer(tag, method.noAck);
   try {
-    consumer.handle = host.broker.consume(host.session, queue, consumer, { noAck: method.noAck, exclusive: method.exclusive });
+    consumer.handle = host.broker.consume(host.session, queue, consumer, {
+      noAck: method.noAck,
+      exclusive: method.exclusive,
+    });
   } catch (error) {
     channel.removeConsumer(consumer);
     throw error;
@@ -89,13 +100,17 @@ function answerGet(channel: Channel, sink: GetSink, noAck: boolean, readyLeft: n
     ? withIntegerHeader(record.properties, 0, record.properties.length, DELIVERY_COUNT_HEADER, sink.deliveries)
     : record.properties;
   const deliveryTag = channel.nextDeliveryTag();
-  host.outbox.frame(FRAME_METHOD, number, encodeMethod("basic.get-ok", {
-    deliveryTag,
-    redelivered: sink.deliveries > 0,
-    exchange: record.exchange,
-    routingKey: record.routingKey,
-    messageCount: readyLeft,
-  }));
+  host.outbox.frame(
+    FRAME_METHOD,
+    number,
+    encodeMethod("basic.get-ok", {
+      deliveryTag,
+      redelivered: sink.deliveries > 0,
+      exchange: record.exchange,
+      routingKey: record.routingKey,
+      messageCount: readyLeft,
+    }),
+  );
   const { outbox } = host;
   const at = outbox.reserve(outbox.contentBytes(properties.length, record.body.length));
   outbox.content(at, number, properties, 0, properties.length, record.body, 0, record.body.length);

@@ -132,7 +132,12 @@ function binding(channel: Channel, method: MethodOf<"queue.bind"> | MethodOf<"qu
   return { queue, exchange: method.exchange, routingKey, arguments: method.arguments };
 }
 
-function answerDurably<N extends MethodName>(channel: Channel, nowait: boolean, name: N, fields: MethodFields<N>): void {
+function answerDurably<N extends MethodName>(
+  channel: Channel,
+  nowait: boolean,
+  name: N,
+  fields: MethodFields<N>,
+): void {
   const { host } = channel;
   host.afterCommit(() => {
     if (!nowait && !channel.closing) host.send(channel.number, name, fields);

@@ -347,7 +347,12 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.phase = "open";
     this.timer?.cancel();
     this.timer = undefined;
-    this.logger.debug("a connection was opened", { from: this.socket.remoteAddress, port: this.socket.remotePort, user, vhost });
+    this.logger.debug("a connection was opened", {
+      from: this.socket.remoteAddress,
+      port: this.socket.remotePort,
+      user,
+      vhost,
+    });
   }
 
   get tellsCancels(): boolean {
@@ -402,7 +407,12 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
       return;
     }
     this.phase = "closing";
-    this.send(0, "connection.close", { replyCode: error.replyCode, replyText: replyText(error.message), classId, methodId });
+    this.send(0, "connection.close", {
+      replyCode: error.replyCode,
+      replyText: replyText(error.message),
+      classId,
+      methodId,
+    });
     this.timer?.cancel();
     this.timer = this.host.clock.after(CLOSE_TIMEOUT_MS, () => this.destroy());
     this.lower(this.flags);

@@ -40,11 +40,15 @@ export class ContentAssembly {
    * due, 406 when the body is too large.
    */
   header(bytes: Buffer, start: number, end: number): boolean {
-    if (this.stage !== "header") throw connectionError("unexpected-frame", `${this.expected()}, got a content header instead`);
+    if (this.stage !== "header")
+      throw connectionError("unexpected-frame", `${this.expected()}, got a content header instead`);
     if (end - start < HEADER_BYTES + 2) throw connectionError("syntax-error", "a content header is too short");
     const classId = bytes.readUInt16BE(start);
     if (classId !== CLASS_BASIC) {
-      throw connectionError("unexpected-frame", `expected content header for class ${CLASS_BASIC}, got one for class ${classId} instead`);
+      throw connectionError(
+        "unexpected-frame",
+        `expected content header for class ${CLASS_BASIC}, got one for class ${classId} instead`,
+      );
     }
     const size = bytes.readUInt32BE(start + 4) * 0x1_0000_0000 + bytes.readUInt32BE(start + 8);
     if (size > LIMITS.messageBytesMax) {
@@ -60,7 +64,8 @@ export class ContentAssembly {
 
   /** The payload of a body frame. Returns true when the message is complete. Throws 505 or 501. */
   append(bytes: Buffer, start: number, end: number): boolean {
-    if (this.stage !== "body") throw connectionError("unexpected-frame", `${this.expected()}, got a content body instead`);
+    if (this.stage !== "body")
+      throw connectionError("unexpected-frame", `${this.expected()}, got a content body instead`);
     const size = end - start;
     if (this.received + size > this.bodySize) {
       throw connectionError("frame-error", `the body is longer than the ${this.bodySize} bytes that its header states`);

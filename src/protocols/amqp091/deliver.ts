@@ -29,7 +29,12 @@ export class ChannelConsumer implements DeliverySink {
   private readonly channel: Channel;
   private readonly template: Buffer;
 
-  constructor(channel: Channel, tag: string, number: number, settings: { readonly noAck: boolean; readonly prefetch: number }) {
+  constructor(
+    channel: Channel,
+    tag: string,
+    number: number,
+    settings: { readonly noAck: boolean; readonly prefetch: number },
+  ) {
     this.channel = channel;
     this.tag = tag;
     this.number = number;
@@ -45,7 +50,13 @@ export class ChannelConsumer implements DeliverySink {
   }
 
   deliver(
-    bytes: Buffer, start: number, size: number, queueId: number, lane: number, sequence: number, deliveries: number,
+    bytes: Buffer,
+    start: number,
+    size: number,
+    queueId: number,
+    lane: number,
+    sequence: number,
+    deliveries: number,
   ): boolean {
     const channel = this.channel;
     const { outbox, broker } = channel.host;
@@ -101,7 +112,20 @@ export class ChannelConsumer implements DeliverySink {
 /** basic.deliver up to and including the consumer tag; the frame's size is patched per delivery. */
 function deliverTemplate(channel: number, consumerTag: string): Buffer {
   const tag = Buffer.from(consumerTag, "utf8");
-  const head = Buffer.of(FRAME_METHOD, channel >> 8, channel & 0xff, 0, 0, 0, 0, 0, CLASS_BASIC, 0, METHOD_BASIC_DELIVER, tag.length);
+  const head = Buffer.of(
+    FRAME_METHOD,
+    channel >> 8,
+    channel & 0xff,
+    0,
+    0,
+    0,
+    0,
+    0,
+    CLASS_BASIC,
+    0,
+    METHOD_BASIC_DELIVER,
+    tag.length,
+  );
   return Buffer.concat([head, tag]);
 }
 
@@ -114,7 +138,13 @@ export class GetSink implements DeliverySink {
   deliveries = 0;
 
   deliver(
-    bytes: Buffer, start: number, size: number, queueId: number, lane: number, sequence: number, deliveries: number,
+    bytes: Buffer,
+    start: number,
+    size: number,
+    queueId: number,
+    lane: number,
+    sequence: number,
+    deliveries: number,
   ): boolean {
     this.record = Buffer.from(bytes.subarray(start, start + size));
     this.queueId = queueId;

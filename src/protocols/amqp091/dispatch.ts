@@ -11,8 +11,17 @@ import type { FrameHandler } from "./frames.ts";
 import { decodeMethod } from "./methods.ts";
 import { PublishPath, type PublishHooks } from "./publish-path.ts";
 import {
-  CLASS_BASIC, CLASS_CHANNEL, CLASS_CONNECTION, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD,
-  METHOD_BASIC_ACK, METHOD_BASIC_PUBLISH, type Method,
+  CLASS_BASIC,
+  CLASS_CHANNEL,
+  CLASS_CONNECTION,
+  FRAME_BODY,
+  FRAME_END,
+  FRAME_HEADER,
+  FRAME_HEARTBEAT,
+  FRAME_METHOD,
+  METHOD_BASIC_ACK,
+  METHOD_BASIC_PUBLISH,
+  type Method,
 } from "./spec.ts";
 
 /** Bytes of a basic.ack frame: 7 + ids 4 + tag 8 + bits 1 + end 1. */
@@ -79,7 +88,10 @@ export class Dispatch implements FrameHandler, PublishHooks {
     const channel = this.idleChannel((bytes[at + 1]! << 8) | bytes[at + 2]!);
     if (channel === undefined) return at;
     try {
-      channel.ack(bytes.readUInt32BE(at + 11) * 0x1_0000_0000 + bytes.readUInt32BE(at + 15), (bytes[at + 19]! & 1) === 1);
+      channel.ack(
+        bytes.readUInt32BE(at + 11) * 0x1_0000_0000 + bytes.readUInt32BE(at + 15),
+        (bytes[at + 19]! & 1) === 1,
+      );
     } catch (error) {
       this.failed(channel.number, error, CLASS_BASIC, METHOD_BASIC_ACK);
     }
@@ -127,7 +139,8 @@ export class Dispatch implements FrameHandler, PublishHooks {
 
   private contentFrame(type: number, number: number, bytes: Buffer, start: number, end: number): void {
     const channel = this.channels.get(number);
-    if (channel === undefined) throw connectionError("unexpected-frame", `a content frame on channel ${number}, which is not open`);
+    if (channel === undefined)
+      throw connectionError("unexpected-frame", `a content frame on channel ${number}, which is not open`);
     if (channel.closing) return;
     this.classId = CLASS_BASIC;
     this.methodId = METHOD_BASIC_PUBLISH;
@@ -148,7 +161,8 @@ export class Dispatch implements FrameHandler, PublishHooks {
       this.host.connectionMethod(decode(bytes, start, end));
       return true;
     }
-    if (this.host.phase !== "open") throw connectionError("channel-error", `a method on channel ${number} before connection.open`);
+    if (this.host.phase !== "open")
+      throw connectionError("channel-error", `a method on channel ${number} before connection.open`);
     if (this.classId === CLASS_CHANNEL && this.channelMethod(number, bytes, start, end)) return true;
     const channel = this.channels.get(number);
     if (channel === undefined) throw connectionError("channel-error", "expected 'channel.open'");
@@ -157,7 +171,8 @@ export class Dispatch implements FrameHandler, PublishHooks {
     if (this.classId === CLASS_BASIC && this.methodId === METHOD_BASIC_PUBLISH) {
       return this.publishFrame(channel, bytes, start, end);
     }
-    if (this.classId === CLASS_CONNECTION) throw connectionError("command-invalid", `a connection method on channel ${number}`);
+    if (this.classId === CLASS_CONNECTION)
+      throw connectionError("command-invalid", `a connection method on channel ${number}`);
     const method = decode(bytes, start, end);
     if (method.name !== "basic.ack") this.host.settles.flush();
     handleMethod(channel, method);
@@ -236,7 +251,11 @@ export class Dispatch implements FrameHandler, PublishHooks {
       this.host.closeWith(told, classId, methodId);
       return;
     }
-    this.host.logger.info("a channel was closed with an error", { channel: number, code: told.replyCode, text: told.message });
+    this.host.logger.info("a channel was closed with an error", {
+      channel: number,
+      code: told.replyCode,
+      text: told.message,
+    });
     try {
       this.host.settles.flush();
       channel.shut();

@@ -53,9 +53,13 @@ export function toAmqpError(error: unknown): AmqpError {
   }
   if (error instanceof DecodeError) return new AmqpError("connection", "syntax-error", error.message, { cause: error });
   if (error instanceof StorageError) {
-    return new AmqpError("connection", "internal-error", "storage has failed; nothing is acknowledged", { cause: error });
+    return new AmqpError("connection", "internal-error", "storage has failed; nothing is acknowledged", {
+      cause: error,
+    });
   }
-  return new AmqpError("connection", "internal-error", "an internal error; the operator's log has the details", { cause: error });
+  return new AmqpError("connection", "internal-error", "an internal error; the operator's log has the details", {
+    cause: error,
+  });
 }
 
 /** True when `error` stands for a fault of the broker and not of the client. */

@@ -113,7 +113,10 @@ export class FrameScanner {
   private payloadSize(bytes: Buffer, at: number): number {
     const size = bytes[at + 3]! * 0x1000000 + ((bytes[at + 4]! << 16) | (bytes[at + 5]! << 8) | bytes[at + 6]!);
     if (size > this.frameBytesMax - FRAME_OVERHEAD) {
-      throw connectionError("frame-error", `a frame of ${size} payload bytes is larger than frame_max ${this.frameBytesMax} allows`);
+      throw connectionError(
+        "frame-error",
+        `a frame of ${size} payload bytes is larger than frame_max ${this.frameBytesMax} allows`,
+      );
     }
     return size;
   }

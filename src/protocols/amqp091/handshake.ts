@@ -77,7 +77,10 @@ export class Handshake {
     if (method.name === "connection.start-ok" && this.awaited === "start-ok") return this.startOk(method);
     if (method.name === "connection.tune-ok" && this.awaited === "tune-ok") return this.tuneOk(method);
     if (method.name === "connection.open" && this.awaited === "open") return this.open(method);
-    throw connectionError("command-invalid", `unexpected method ${method.name} while connection.${this.awaited} is awaited`);
+    throw connectionError(
+      "command-invalid",
+      `unexpected method ${method.name} while connection.${this.awaited} is awaited`,
+    );
   }
 
   private startOk(method: MethodOf<"connection.start-ok">): void {
@@ -115,10 +118,16 @@ export class Handshake {
 /** Zero means "no limit", which is more than any limit. */
 function checkNegotiated(field: "channel_max" | "frame_max", value: number, min: number, max: number): void {
   if (value !== 0 && value < min) {
-    throw connectionError("not-allowed", `negotiated ${field} = ${value} is lower than the minimum allowed value (${min})`);
+    throw connectionError(
+      "not-allowed",
+      `negotiated ${field} = ${value} is lower than the minimum allowed value (${min})`,
+    );
   }
   if (value === 0 || value > max) {
     const detail = value === 0 ? " (no limit)" : "";
-    throw connectionError("not-allowed", `negotiated ${field} = ${value}${detail} is higher than the maximum allowed value (${max})`);
+    throw connectionError(
+      "not-allowed",
+      `negotiated ${field} = ${value}${detail} is higher than the maximum allowed value (${max})`,
+    );
   }
 }

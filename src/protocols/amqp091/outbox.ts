@@ -3,7 +3,14 @@
 
 import { copyRange, type IncomingMessage } from "../../model/message.ts";
 import {
-  CLASS_BASIC, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEADER_BYTES, FRAME_METHOD, FRAME_OVERHEAD, METHOD_BASIC_ACK,
+  CLASS_BASIC,
+  FRAME_BODY,
+  FRAME_END,
+  FRAME_HEADER,
+  FRAME_HEADER_BYTES,
+  FRAME_METHOD,
+  FRAME_OVERHEAD,
+  METHOD_BASIC_ACK,
 } from "./spec.ts";
 
 const EMPTY = Buffer.alloc(0);
@@ -97,8 +104,14 @@ export class Outbox {
 
   /** Header frame and body frames from contiguous bytes, into reserved room at `at`. Returns the end. */
   content(
-    at: number, channel: number, properties: Buffer, propertiesStart: number, propertiesEnd: number,
-    body: Buffer, bodyStart: number, bodyEnd: number,
+    at: number,
+    channel: number,
+    properties: Buffer,
+    propertiesStart: number,
+    propertiesEnd: number,
+    body: Buffer,
+    bodyStart: number,
+    bodyEnd: number,
   ): number {
     at = this.contentHeader(at, channel, properties, propertiesStart, propertiesEnd, bodyEnd - bodyStart);
     const payloadMax = this.frameBytesMax - FRAME_OVERHEAD;
@@ -115,7 +128,9 @@ export class Outbox {
   /** The content of an incoming message (its body may be in pieces), for basic.return. */
   returnedContent(channel: number, message: IncomingMessage): void {
     const body = Buffer.concat(
-      message.bodyParts.slice(0, message.bodyCount).map((part, i) => part.subarray(message.bodyStarts[i], message.bodyEnds[i])),
+      message.bodyParts
+        .slice(0, message.bodyCount)
+        .map((part, i) => part.subarray(message.bodyStarts[i], message.bodyEnds[i])),
     );
     const { properties, propertiesStart, propertiesEnd } = message;
     const at = this.reserve(this.contentBytes(propertiesEnd - propertiesStart, body.length));
@@ -123,7 +138,12 @@ export class Outbox {
   }
 
   private contentHeader(
-    at: number, channel: number, properties: Buffer, propertiesStart: number, propertiesEnd: number, bodySize: number,
+    at: number,
+    channel: number,
+    properties: Buffer,
+    propertiesStart: number,
+    propertiesEnd: number,
+    bodySize: number,
   ): number {
     const bytes = this.bytes;
     this.frameHeader(at, FRAME_HEADER, channel, 12 + propertiesEnd - propertiesStart);

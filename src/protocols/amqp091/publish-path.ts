@@ -7,14 +7,28 @@ import type { BrokerFacade, Route } from "../../broker/facade.ts";
 import { LIMITS } from "../../limits.ts";
 import { IncomingMessage } from "../../model/message.ts";
 import {
-  checkProperties, DELIVERY_MODE_PERSISTENT, FLAG_EXPIRATION, FLAG_HEADERS, FLAG_USER_ID, propertyFlags, propertyOffset,
-  readHeaders, readShortProperty,
+  checkProperties,
+  DELIVERY_MODE_PERSISTENT,
+  FLAG_EXPIRATION,
+  FLAG_HEADERS,
+  FLAG_USER_ID,
+  propertyFlags,
+  propertyOffset,
+  readHeaders,
+  readShortProperty,
 } from "../../model/properties.ts";
 import type { Channel } from "./channel.ts";
 import type { ChannelHost } from "./channel-host.ts";
 import { channelError, connectionError } from "./errors.ts";
 import {
-  CLASS_BASIC, FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_HEADER_BYTES, FRAME_OVERHEAD, METHOD_BASIC_PUBLISH, REPLY_CODES,
+  CLASS_BASIC,
+  FRAME_BODY,
+  FRAME_END,
+  FRAME_HEADER,
+  FRAME_HEADER_BYTES,
+  FRAME_OVERHEAD,
+  METHOD_BASIC_PUBLISH,
+  REPLY_CODES,
 } from "./spec.ts";
 
 const EMPTY = Buffer.alloc(0);
@@ -62,7 +76,8 @@ export class PublishPath {
     const envelopeEnd = keyAt + 1 + bytes[keyAt]!;
     const header = envelopeEnd + 2;
     if (end - header < 22) return at;
-    if (readU32(bytes, at + 3) !== envelopeEnd + 1 - at - FRAME_HEADER_BYTES || bytes[header - 1] !== FRAME_END) return at;
+    if (readU32(bytes, at + 3) !== envelopeEnd + 1 - at - FRAME_HEADER_BYTES || bytes[header - 1] !== FRAME_END)
+      return at;
     const flags = bytes[envelopeEnd]!;
     if (flags > 1 || !this.isHeader(bytes, at, header)) return at;
     const payloadMax = this.host.outbox.frameBytesMax - FRAME_OVERHEAD;
@@ -166,7 +181,8 @@ export class PublishPath {
     const { envelope, envelopeStart, envelopeEnd } = this.message;
     const last = this.lastRoute;
     const version = this.broker.topologyVersion;
-    if (last !== undefined && last.version === version && this.sameEnvelope(envelope, envelopeStart, envelopeEnd)) return last;
+    if (last !== undefined && last.version === version && this.sameEnvelope(envelope, envelopeStart, envelopeEnd))
+      return last;
     return this.lookUpRoute(version);
   }
 
@@ -208,11 +224,17 @@ export class PublishPath {
     const user = readShortProperty(properties, propertiesStart, FLAG_USER_ID);
     if (user !== undefined && user !== this.host.session.user) {
       const actual = this.host.session.user;
-      throw channelError("precondition-failed", `user_id property set to '${user}' but authenticated user was '${actual}'`);
+      throw channelError(
+        "precondition-failed",
+        `user_id property set to '${user}' but authenticated user was '${actual}'`,
+      );
     }
     const expiration = readShortProperty(properties, propertiesStart, FLAG_EXPIRATION);
     if (expiration !== undefined && !/^\d{1,18}$/.test(expiration)) {
-      throw channelError("precondition-failed", `invalid expiration '${expiration}': expected a number of milliseconds`);
+      throw channelError(
+        "precondition-failed",
+        `invalid expiration '${expiration}': expected a number of milliseconds`,
+      );
     }
     if (!mayNameCopies(properties, propertiesStart, propertiesEnd)) return;
     const headers = readHeaders(properties, propertiesStart, propertiesEnd);
