@@ -1,10 +1,14 @@
 // Runs the steps of a scenario with one client against one broker and returns what each step showed.
 
 import { createHash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import type { Client, ClientChannel, ClientConnection, ConnectOptions, Properties } from "./client.ts";
 import { ChannelRecord, ConnectionRecord } from "./record.ts";
 import type { CloseReason, SeenMessage } from "./record.ts";
 import type { Body, Expected, Shown, Step } from "./scenario.ts";
+
+/** Where the broker listens. */
+export type Address = Pick<ConnectOptions, "host" | "port" | "certificateFile">;
 
 interface OpenChannel {
   readonly connection: string;
@@ -56,21 +60,32 @@ function compress(events: readonly string[]): string[] {
   return runs.map(({ event, count }) => (count === 1 ? event : `${event} x${count}`));
 }
 
+/** Counts alone; a count that came with deliveries must not be asked for again. */
+function isCount(shown: Shown): boolean {
+  if (typeof shown !== "object" || shown === null || Array.isArray(shown)) return false;
+  const { came, consumers } = shown as { readonly came?: readonly Shown[]; readonly consumers?: number };
+  return consumers !== undefined && (came === undefined || came.length === 0);
+}
+
+const PATIENCE_MS = 1000;
+
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** One run: the open connections and channels by their names in the scenario. */
 export class Run {
   readonly #client: Client;
-  readonly #address: Pick<ConnectOptions, "host" | "port"> & { certificateFile?: string };
+  readonly #address: Address;
   readonly #prefix: string;
+  readonly #patient: boolean;
   readonly #connections = new Map<string, OpenConnection>();
   readonly #channels = new Map<string, OpenChannel>();
   readonly #generated = new Map<string, string>();
 
-  constructor(client: Client, address: { host: string; port: number; certificateFile?: string }, prefix: string) {
+  constructor(client: Client, address: Address, prefix: string, patient: boolean) {
     this.#client = client;
     this.#address = address;
     this.#prefix = prefix;
+    this.#patient = patient;
   }
 
   /** Runs the steps; one shown value for each. A step never throws: what went wrong is what it shows. */
@@ -78,10 +93,25 @@ export class Run {
     const shown: Shown[] = [];
     for (const each of steps) {
       const step = "step" in each ? each.step : each;
-      const one = this.#withoutPrefix(await this.#guarded(step));
+      const one = await this.#patiently(step, "step" in each ? each.shows : undefined);
       shown.push(one);
       // After a wait in vain every later step would only wait in vain too.
       if (typeof one === "object" && one !== null && "failed" in one) break;
+    }
+    return shown;
+  }
+
+  /**
+   * RabbitMQ answers a question for counts ahead of publishes and acks that reached the queue before it, so
+   * a patient run asks again until the counts are as expected, or a second has passed.
+   */
+  async #patiently(step: Step, expected: Shown | undefined): Promise<Shown> {
+    let shown = this.#withoutPrefix(await this.#guarded(step));
+    if (!this.#patient || expected === undefined || (step.do !== "quiet" && step.do !== "declare-queue")) return shown;
+    const until = performance.now() + PATIENCE_MS;
+    while (isCount(shown) && !isDeepStrictEqual(shown, expected) && performance.now() < until) {
+      await turn();
+      shown = this.#withoutPrefix(await this.#guarded(step));
     }
     return shown;
   }

@@ -176,8 +176,9 @@ export function amqpClientJs(): Client {
       const client = new AMQPClient(url, certificateFile === undefined ? {} : { ca: readFileSync(certificateFile) });
       client.onerror = (error: Error) => record.noteClosed(reasonOf(error.message));
       try {
-        await client.connect();
+        const connected = client.connect();
         client.socket?.setNoDelay(true);
+        await connected;
       } catch (error) {
         record.noteClosed(reasonOf(error instanceof Error ? error.message : String(error)));
         throw error;

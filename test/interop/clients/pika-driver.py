@@ -139,13 +139,14 @@ def open_channel(command):
     channels[name] = channel
     channel._impl.add_on_close_callback(
         lambda _, reason: write({"event": "channel-closed", "channel": name, **reason_of(reason)}))
-    channel.add_on_return_callback(
-        lambda _, method, __, body: write({"event": "return", "channel": name, "code": method.reply_code,
-                                           "text": method.reply_text, "body": base64.b64encode(body).decode()}))
     channel.add_on_cancel_callback(
         lambda frame: write({"event": "cancelled", "channel": name, "consumer": frame.method.consumer_tag}))
     if command["confirms"]:
-        channel.confirm_delivery()
+        channel.confirm_delivery()  # returns then come as UnroutableError of the publish
+        return
+    channel.add_on_return_callback(
+        lambda _, method, __, body: write({"event": "return", "channel": name, "code": method.reply_code,
+                                           "text": method.reply_text, "body": base64.b64encode(body).decode()}))
 
 
 def publish(channel, command):
