@@ -19,7 +19,7 @@ export interface ByteSocket {
   /** Bytes accepted by `write` and not yet handed to the kernel. */
   readonly unsentBytes: number;
   attach(events: SocketEvents): void;
-  /** Sends `bytes`, which belong to the socket from now on. */
+  /** Sends `bytes`, which belong to the socket until `unsentBytes` is zero (it may be so at once). */
   write(bytes: Buffer): void;
   pause(): void;
   resume(): void;

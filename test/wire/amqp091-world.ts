@@ -73,7 +73,8 @@ export class MemorySocket implements ByteSocket {
   write(bytes: Buffer): void {
     assert.equal(this.ended, false, "nothing is written behind the end");
     this.writes++;
-    this.sent.push(bytes);
+    // Like a kernel: what is not unsent has been copied, and the door may use its buffer again.
+    this.sent.push(this.stuck ? bytes : Buffer.from(bytes));
     if (this.stuck) this.unsentBytes += bytes.length;
   }
 

@@ -23,7 +23,7 @@ import { FrameScanner } from "./frames.ts";
 import { Handshake, PROTOCOL_HEADER, type HandshakeHost, type Tuning } from "./handshake.ts";
 import { Heartbeat, type HeartbeatEvents } from "./heartbeat.ts";
 import { encodeMethod } from "./methods.ts";
-import { Outbox } from "./outbox.ts";
+import { type BufferPool, Outbox } from "./outbox.ts";
 import { Settles } from "./settles.ts";
 import { FRAME_HEARTBEAT, FRAME_METHOD, REPLY_CODES, type Method, type MethodFields, type MethodName } from "./spec.ts";
 
@@ -51,6 +51,7 @@ export interface ConnectionHost {
   readonly random: Random;
   readonly logger: Logger;
   readonly serverProperties: FieldTable;
+  readonly buffers: BufferPool;
   /** The connection has something to send at the end of this turn. */
   flushLater(connection: Connection): void;
   awaitCommit(channel: Channel): void;
@@ -101,7 +102,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.random = host.random;
     this.logger = host.logger;
     this.serverProperties = host.serverProperties;
-    this.outbox = new Outbox(LIMITS.frameBytesMax, () => host.flushLater(this));
+    this.outbox = new Outbox(LIMITS.frameBytesMax, host.buffers, () => host.flushLater(this));
     this.settles = new Settles(host.broker);
     this.dispatch = new Dispatch(this);
     this.scanner = new FrameScanner(this.dispatch, LIMITS.frameBytesMax);
@@ -303,6 +304,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.confirming.length = 0;
     if (this.outbox.size > 0) {
       this.socket.write(this.outbox.take());
+      if (this.socket.unsentBytes === 0) this.outbox.takenIsSent();
       this.heartbeat.wrote();
     }
     if (this.endAfterFlush) {

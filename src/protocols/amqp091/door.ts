@@ -10,6 +10,7 @@ import type { ByteSocket, Listener, ListenOptions, Net } from "../../ports/net.t
 import type { Channel } from "./channel.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { connectionError } from "./errors.ts";
+import { BufferPool } from "./outbox.ts";
 import { serverProperties, type ServerIdentity } from "./server-properties.ts";
 
 /** How long clients get to answer connection.close at shutdown, ms. */
@@ -58,6 +59,7 @@ class Door implements AmqpDoor, ConnectionHost {
   readonly random: Random;
   readonly logger: Logger;
   readonly serverProperties: FieldTable;
+  readonly buffers = new BufferPool();
   internalErrors = 0;
   private readonly net: Net;
   private readonly listeners: { readonly listener: Listener; readonly tls: boolean }[] = [];

@@ -15,8 +15,35 @@ import {
 
 const EMPTY = Buffer.alloc(0);
 const FIRST_BYTES = 512;
-/** Below this a flushed buffer is copied out and kept, so that small answers cost no fresh buffer. */
+/** Below this the content is copied out, so that small answers never take a large buffer with them. */
 const COPIED_BYTES = 1024;
+/** Buffers kept for the next turn, all connections together. */
+const POOL_BYTES_MAX = 8 * 1024 * 1024;
+
+/**
+ * Buffers that the kernel has emptied, for all outboxes of a door. Without it, every turn takes fresh
+ * memory and the collector has to find it again; idle connections hold none.
+ */
+export class BufferPool {
+  private readonly free: Buffer[] = [];
+  private freeBytes = 0;
+
+  /** A buffer of at least `size` bytes with any content. */
+  take(size: number): Buffer {
+    const buffer = this.free.pop();
+    if (buffer === undefined) return Buffer.allocUnsafeSlow(size);
+    this.freeBytes -= buffer.length;
+    // A buffer that is too small goes to the collector: the pool grows to the sizes that are needed.
+    return buffer.length >= size ? buffer : Buffer.allocUnsafeSlow(size);
+  }
+
+  /** Nobody reads or writes `buffer` any longer. */
+  give(buffer: Buffer): void {
+    if (buffer.length === 0 || this.freeBytes + buffer.length > POOL_BYTES_MAX) return;
+    this.free.push(buffer);
+    this.freeBytes += buffer.length;
+  }
+}
 
 export class Outbox {
   bytes: Buffer = EMPTY;
@@ -24,12 +51,16 @@ export class Outbox {
   size = 0;
   /** Largest frame that the peer takes, bytes, with its overhead. */
   frameBytesMax: number;
+  private readonly pool: BufferPool;
   private readonly onFirst: () => void;
   private lastSize = FIRST_BYTES;
+  /** The buffer behind what was taken last, until it is known whether it comes back. */
+  private lent: Buffer = EMPTY;
 
   /** `onFirst` is called when the empty outbox gets its first bytes. */
-  constructor(frameBytesMax: number, onFirst: () => void) {
+  constructor(frameBytesMax: number, pool: BufferPool, onFirst: () => void) {
     this.frameBytesMax = frameBytesMax;
+    this.pool = pool;
     this.onFirst = onFirst;
   }
 
@@ -44,27 +75,40 @@ export class Outbox {
   }
 
   private grow(needed: number): void {
-    const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.bytes.length, this.lastSize));
-    this.bytes.copy(larger, 0, 0, this.size);
-    this.bytes = larger;
+    const old = this.bytes;
+    this.bytes = this.pool.take(Math.max(needed, 2 * old.length, this.lastSize));
+    old.copy(this.bytes, 0, 0, this.size);
+    this.pool.give(old);
   }
 
-  /** Everything written since the last take; the caller owns it. */
+  /** Everything written since the last take. It is the caller's until `takenIsSent`, or for good. */
   take(): Buffer {
-    const size = this.size;
+    const { bytes, size } = this;
     this.size = 0;
-    if (size <= COPIED_BYTES && this.bytes.length <= 4 * COPIED_BYTES) return Buffer.from(this.bytes.subarray(0, size));
-    const taken = this.bytes.subarray(0, size);
     this.bytes = EMPTY;
     // A little more than last time: a steady load then fills one buffer a turn without growing.
     this.lastSize = Math.max(FIRST_BYTES, Math.ceil(size * 1.25));
-    return taken;
+    if (size <= COPIED_BYTES || size * 4 < bytes.length) {
+      this.lent = EMPTY;
+      const taken = Buffer.from(bytes.subarray(0, size));
+      this.pool.give(bytes);
+      return taken;
+    }
+    this.lent = bytes;
+    return bytes.subarray(0, size);
+  }
+
+  /** What was taken last is with the kernel: its buffer may be filled again. */
+  takenIsSent(): void {
+    this.pool.give(this.lent);
+    this.lent = EMPTY;
   }
 
   /** Forgets what was not taken. */
   discard(): void {
     this.size = 0;
     this.bytes = EMPTY;
+    this.lent = EMPTY;
   }
 
   /** A raw run of bytes (the protocol header). */
