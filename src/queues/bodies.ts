@@ -140,8 +140,11 @@ export class Bodies {
     const rows = this.state.pageRows;
     let sequence = lane.headSequence;
     const mask = (1 << READY) | (1 << RETURNED);
-    while (sequence < lane.next && bytes < this.parameters.readAheadBytes
-      && main.size + cold.size < WINDOW_ENTRIES_MAX) {
+    while (
+      sequence < lane.next &&
+      bytes < this.parameters.readAheadBytes &&
+      main.size + cold.size < WINDOW_ENTRIES_MAX
+    ) {
       const number = Math.floor(sequence / rows);
       const page = lane.page(number);
       const row = page === undefined ? -1 : page.find(sequence - number * rows, mask);

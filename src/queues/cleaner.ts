@@ -230,7 +230,9 @@ export class Cleaner implements SlicedWork {
   }
 
   private collect(
-    page: Page, victim: Victim, at: { readonly queueId: number; readonly lane: number; readonly base: number },
+    page: Page,
+    victim: Victim,
+    at: { readonly queueId: number; readonly lane: number; readonly base: number },
   ): void {
     for (let row = page.find(0, LIVE); row >= 0; row = page.find(row + 1, LIVE)) {
       const state = page.state(row);
@@ -238,8 +240,12 @@ export class Cleaner implements SlicedWork {
       const position = page.position(row);
       if (position < victim.first || position >= victim.end) continue;
       this.rows.push({
-        queueId: at.queueId, lane: at.lane, sequence: at.base + row,
-        position, offset: page.offset(row), size: page.size(row),
+        queueId: at.queueId,
+        lane: at.lane,
+        sequence: at.base + row,
+        position,
+        offset: page.offset(row),
+        size: page.size(row),
       });
     }
   }
@@ -252,10 +258,11 @@ export class Cleaner implements SlicedWork {
       shard.readers.cold = await this.acquire(shard.state);
     }
     const rows = this.rows.sort((a, b) => a.position - b.position || a.offset - b.offset);
-    for (let from = 0; from < rows.length && !this.stopped;) {
+    for (let from = 0; from < rows.length && !this.stopped; ) {
       let bytes = 0;
       let to = from;
-      while (to < rows.length && (to === from || bytes + rows[to]!.size <= BATCH_BYTES)) bytes += align8(rows[to++]!.size);
+      while (to < rows.length && (to === from || bytes + rows[to]!.size <= BATCH_BYTES))
+        bytes += align8(rows[to++]!.size);
       await this.moveBatch(victim, rows.slice(from, to));
       from = to;
     }

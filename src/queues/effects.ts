@@ -45,7 +45,13 @@ export const REF_COLD = 1;
 export interface EffectHandler {
   enqueue(queueId: number, lane: number, sequence: number, offset: number, size: number): void;
   enqueueRef(
-    queueId: number, lane: number, sequence: number, position: number, offset: number, size: number, cold: boolean,
+    queueId: number,
+    lane: number,
+    sequence: number,
+    position: number,
+    offset: number,
+    size: number,
+    cold: boolean,
   ): void;
   delivered(queueId: number, lane: number, from: number, to: number): void;
   deliveredOne(queueId: number, lane: number, sequence: number): void;
@@ -89,7 +95,13 @@ export function getU64(source: Buffer, at: number): number {
 
 /** Writes the 16 bytes that every effect starts with. */
 export function putEffectHeader(
-  target: Buffer, at: number, type: number, lane: number, extra: number, queueId: number, sequence: number,
+  target: Buffer,
+  at: number,
+  type: number,
+  lane: number,
+  extra: number,
+  queueId: number,
+  sequence: number,
 ): void {
   target[at] = type;
   target[at + 1] = lane;
@@ -158,8 +170,13 @@ function readEffect(payload: Buffer, at: number, handler: EffectHandler): void {
       return handler.enqueue(queueId, lane, sequence, (at + ENQUEUE_HEADER_BYTES) / 8, getU32(payload, at + 16));
     case ENQUEUE_REF:
       return handler.enqueueRef(
-        queueId, lane, sequence,
-        getU64(payload, at + 24), getU32(payload, at + 16), getU32(payload, at + 20), (extra & REF_COLD) !== 0,
+        queueId,
+        lane,
+        sequence,
+        getU64(payload, at + 24),
+        getU32(payload, at + 16),
+        getU32(payload, at + 20),
+        (extra & REF_COLD) !== 0,
       );
     case DELIVERED:
       return handler.delivered(queueId, lane, sequence, getU64(payload, at + 16));

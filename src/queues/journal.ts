@@ -6,8 +6,24 @@ import { assert } from "../assert.ts";
 import type { LogWriter } from "../log/log.ts";
 import { StorageError } from "../model/errors.ts";
 import {
-  align8, BODY, DELIVERED, DELIVERED_LIST, EFFECT_HEADER_BYTES, ENQUEUE, ENQUEUE_HEADER_BYTES, ENQUEUE_REF,
-  ENQUEUE_REF_BYTES, PURGE, putEffectHeader, putU32, putU64, QUEUE_CREATE, QUEUE_DELETE, RELOCATE, RESTART, RETURN,
+  align8,
+  BODY,
+  DELIVERED,
+  DELIVERED_LIST,
+  EFFECT_HEADER_BYTES,
+  ENQUEUE,
+  ENQUEUE_HEADER_BYTES,
+  ENQUEUE_REF,
+  ENQUEUE_REF_BYTES,
+  PURGE,
+  putEffectHeader,
+  putU32,
+  putU64,
+  QUEUE_CREATE,
+  QUEUE_DELETE,
+  RELOCATE,
+  RESTART,
+  RETURN,
   SETTLE,
 } from "./effects.ts";
 import type { Lane } from "./lane.ts";
@@ -57,7 +73,9 @@ export class Journal {
     this.committed = writer.committed;
     state.applying = this.openPosition;
     this.slabs = new Slabs({
-      slabBytes: parameters.slabBytes, cacheBytes: parameters.tailCacheBytes, firstPosition: this.openPosition,
+      slabBytes: parameters.slabBytes,
+      cacheBytes: parameters.tailCacheBytes,
+      firstPosition: this.openPosition,
     });
   }
 
@@ -147,7 +165,9 @@ export class Journal {
 
   /** One more row on a record; room was made by `openRecord`. */
   addReference(
-    queueId: number, lane: number, sequence: number,
+    queueId: number,
+    lane: number,
+    sequence: number,
     location: { readonly state: number; readonly position: number; readonly offset: number; readonly size: number },
   ): void {
     const { bytes, at } = this.slabs;
@@ -169,8 +189,11 @@ export class Journal {
   /** A durable row was settled; coalesced until `flush`. */
   noteSettled(queue: Queue, lane: Lane, sequence: number, reason: number): void {
     const last = lane.settledFirst.length - 1;
-    if (last >= 0 && lane.settledReason[last] === reason
-      && lane.settledFirst[last]! + lane.settledCount[last]! === sequence) {
+    if (
+      last >= 0 &&
+      lane.settledReason[last] === reason &&
+      lane.settledFirst[last]! + lane.settledCount[last]! === sequence
+    ) {
       lane.settledCount[last]!++;
       return;
     }
@@ -281,7 +304,8 @@ export class Journal {
 
   /** Rows of one lane moved to the cold log: moves[i] = sequence, position, offset. */
   writeRelocate(
-    queueId: number, lane: number,
+    queueId: number,
+    lane: number,
     moves: readonly { readonly sequence: number; readonly position: number; readonly offset: number }[],
   ): void {
     assert(moves.length <= LIST_MAX, "a relocation fits an effect");

@@ -13,9 +13,7 @@
 // snapshot passes over the effects that it contains already (`stamp`).
 
 import { assert } from "../assert.ts";
-import {
-  ABSENT, COLD, IN_FLIGHT, Page, READY, RETURNED, STATE_MASK, TRANSIENT,
-} from "./page.ts";
+import { ABSENT, COLD, IN_FLIGHT, Page, READY, RETURNED, STATE_MASK, TRANSIENT } from "./page.ts";
 
 /** Where bodies are counted: extents of the logs and the transient store. */
 export interface References {

@@ -40,7 +40,9 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   const { writer, reader, cutBytes } = await store.acquire(MAIN, "broker", events);
   if (cutBytes > 0) logger.warn("An unfinished write at the end of the log was cut.", { log: MAIN, bytes: cutBytes });
 
-  const snapshots = existing.filter((id) => id.startsWith(SNAPSHOTS)).sort((a, b) => snapshotNumber(b) - snapshotNumber(a));
+  const snapshots = existing
+    .filter((id) => id.startsWith(SNAPSHOTS))
+    .sort((a, b) => snapshotNumber(b) - snapshotNumber(a));
   const loaded = await loadNewest(store, snapshots, parameters);
   const { state, bounds } = loaded;
   const isDurable = loaded.id === undefined || (await makeDurable(store, loaded.id));
@@ -58,13 +60,22 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
 
   const shard = new Shard({ state, writer, readers, snapshotStart: isDurable ? bounds.start : 0, store }, options);
   const snapshotter = new Snapshotter({
-    shard, store, clock, logger, prefix: SNAPSHOTS, minBytes: parameters.snapshotMinBytes,
-    nextNumber: snapshotNumber(snapshots[0] ?? "0") + 1, lastBytes: loaded.bytes,
+    shard,
+    store,
+    clock,
+    logger,
+    prefix: SNAPSHOTS,
+    minBytes: parameters.snapshotMinBytes,
+    nextNumber: snapshotNumber(snapshots[0] ?? "0") + 1,
+    lastBytes: loaded.bytes,
   });
   cleaner.attach(shard, snapshotter);
   shard.addSlicedWork(snapshotter);
   shard.addSlicedWork(cleaner);
-  onCommit.push(() => snapshotter.startWhenDue(), () => cleaner.startWhenDue());
+  onCommit.push(
+    () => snapshotter.startWhenDue(),
+    () => cleaner.startWhenDue(),
+  );
   events.attach({
     onCommitted: (position) => shard.onCommitted(position),
     onExtent: (first) => shard.onExtent(first),
@@ -75,7 +86,8 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   });
   markRestart(shard);
   shard.collectExtents();
-  for (const id of isDurable ? snapshots : []) if (snapshotNumber(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
+  for (const id of isDurable ? snapshots : [])
+    if (snapshotNumber(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
   logger.info("storage is open", { queues: state.queues.size, ms: Math.round(clock.monotonicMs() - startedMs) });
   return { shard, snapshotter, cleaner, close: () => close(shard, snapshotter, cleaner, parameters) };
 }
@@ -116,7 +128,9 @@ function loadedNumber(loaded: LoadedWithId, snapshots: readonly string[]): numbe
 
 /** The newest snapshot that has its END, loaded; an empty state when there is none. */
 async function loadNewest(
-  store: LogStore, ids: readonly string[], parameters: AllShardParameters,
+  store: LogStore,
+  ids: readonly string[],
+  parameters: AllShardParameters,
 ): Promise<LoadedWithId> {
   for (const id of ids) {
     const state = new ShardState(parameters);
@@ -194,7 +208,10 @@ function markRestart(shard: Shard): void {
 }
 
 async function close(
-  shard: Shard, snapshotter: Snapshotter, cleaner: Cleaner, parameters: AllShardParameters,
+  shard: Shard,
+  snapshotter: Snapshotter,
+  cleaner: Cleaner,
+  parameters: AllShardParameters,
 ): Promise<void> {
   await cleaner.stop();
   await snapshotter.stop();

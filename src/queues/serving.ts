@@ -100,8 +100,11 @@ export class Serving {
         this.bodies.fetch(queue, lane);
         return false;
       }
-      if (queue.settings.deliverAfterCommit && (state & (COLD | TRANSIENT)) === 0
-        && page.position(row) > this.journal.committed) {
+      if (
+        queue.settings.deliverAfterCommit &&
+        (state & (COLD | TRANSIENT)) === 0 &&
+        page.position(row) > this.journal.committed
+      ) {
         this.awaitingCommit.push(queue);
         return false;
       }

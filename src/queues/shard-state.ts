@@ -115,7 +115,13 @@ export class ShardState implements References, EffectHandler {
   }
 
   enqueueRef(
-    queueId: number, lane: number, sequence: number, position: number, offset: number, size: number, cold: boolean,
+    queueId: number,
+    lane: number,
+    sequence: number,
+    position: number,
+    offset: number,
+    size: number,
+    cold: boolean,
   ): void {
     this.laneOrForgotten(queueId, lane)?.applyEnqueue(sequence, cold ? COLD : 0, position, offset, size);
   }

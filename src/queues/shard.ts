@@ -45,7 +45,13 @@ export interface RecoveredShard {
 
 export class Shard implements ShardPort {
   readonly counters: ShardCounters = {
-    published: 0, delivered: 0, redelivered: 0, acked: 0, requeued: 0, purged: 0, dropped: 0,
+    published: 0,
+    delivered: 0,
+    redelivered: 0,
+    acked: 0,
+    requeued: 0,
+    purged: 0,
+    dropped: 0,
   };
   readonly state: ShardState;
   readonly journal: Journal;
@@ -90,14 +96,25 @@ export class Shard implements ShardPort {
     this.snapshotStart = recovered.snapshotStart;
     const parameters = options.parameters;
     this.journal = new Journal({
-      writer: recovered.writer, state: recovered.state, parameters, onFailure: (error) => this.fail(error),
+      writer: recovered.writer,
+      state: recovered.state,
+      parameters,
+      onFailure: (error) => this.fail(error),
     });
     this.bodies = new Bodies({
-      state: this.state, slabs: this.journal.slabs, readers: this.readers, parameters, wake: this.wake,
+      state: this.state,
+      slabs: this.journal.slabs,
+      readers: this.readers,
+      parameters,
+      wake: this.wake,
       onDamage: (queue, error) => this.damaged(queue, error),
     });
     this.serving = new Serving({
-      clock: this.clock, journal: this.journal, bodies: this.bodies, counters: this.counters, parameters,
+      clock: this.clock,
+      journal: this.journal,
+      bodies: this.bodies,
+      counters: this.counters,
+      parameters,
     });
     this.reclaimer = new Reclaimer(this.state, this.clock);
     this.slicedWork.push(this.reclaimer);
@@ -204,9 +221,7 @@ export class Shard implements ShardPort {
   }
 
   /** The body goes to the log; rows of durable queues too when `owned` (the message is persistent). */
-  private publishLogged(
-    message: IncomingMessage, size: number, queueIds: readonly number[], owned: boolean,
-  ): number {
+  private publishLogged(message: IncomingMessage, size: number, queueIds: readonly number[], owned: boolean): number {
     const { journal, state } = this;
     const recordAt = journal.openRecord(size, queueIds.length - 1, owned);
     writeRecord(message, journal.slabs.bytes, recordAt);
@@ -409,7 +424,8 @@ export class Shard implements ShardPort {
   private damaged(queue: Queue, error: Error): void {
     queue.damage = error;
     this.logger.error("A message could not be read back; its queue delivers nothing more until it is repaired.", {
-      queueId: queue.id, reason: error.message,
+      queueId: queue.id,
+      reason: error.message,
     });
   }
 

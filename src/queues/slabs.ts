@@ -61,8 +61,8 @@ export class Slabs {
     }
     this.evict(committed);
     const reusable = neededBytes <= this.slabBytes;
-    this.bytes = (reusable ? this.pool.pop() : undefined)
-      ?? Buffer.allocUnsafeSlow(Math.max(this.slabBytes, neededBytes));
+    this.bytes =
+      (reusable ? this.pool.pop() : undefined) ?? Buffer.allocUnsafeSlow(Math.max(this.slabBytes, neededBytes));
     this.start = 0;
     this.at = 0;
     this.current = { bytes: this.bytes, firstPosition: position, starts: [] };

@@ -59,8 +59,11 @@ export function encodePage(queueId: number, lane: Lane, page: Page, stamp: numbe
   if (live === 0) return undefined;
   const slots = states.length;
   const bytes = Buffer.alloc(
-    32 + align8(slots * 12) + align8(slots)
-    + (rows === undefined ? 0 : align8(slots * 2)) + (deliveries === undefined ? 0 : align8(slots * 2)),
+    32 +
+      align8(slots * 12) +
+      align8(slots) +
+      (rows === undefined ? 0 : align8(slots * 2)) +
+      (deliveries === undefined ? 0 : align8(slots * 2)),
   );
   bytes[0] = PAGE;
   bytes[1] = lane.index;

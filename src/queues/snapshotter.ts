@@ -103,8 +103,15 @@ export class Snapshotter implements SlicedWork {
     this.shard.seal();
     this.appendedAtStart = this.shard.journal.appendedBytes;
     const run: Run = {
-      id: `${this.prefix}${this.next++}`, start: this.shard.journal.openPosition,
-      writer: undefined, parts: [], partsBytes: 0, bytes: 0, steps: undefined, end: 0, endPosition: 0,
+      id: `${this.prefix}${this.next++}`,
+      start: this.shard.journal.openPosition,
+      writer: undefined,
+      parts: [],
+      partsBytes: 0,
+      bytes: 0,
+      steps: undefined,
+      end: 0,
+      endPosition: 0,
     };
     this.run = run;
     this.open(run).then(
@@ -117,7 +124,9 @@ export class Snapshotter implements SlicedWork {
     await this.store.create(run.id);
     const wake = (): void => this.shard.schedule();
     const { writer } = await this.store.acquire(run.id, "snapshot", {
-      onCommitted: wake, onExtent: () => undefined, onSpace: () => undefined,
+      onCommitted: wake,
+      onExtent: () => undefined,
+      onSpace: () => undefined,
     });
     run.writer = writer;
     run.steps = this.steps(run);
@@ -208,7 +217,9 @@ export class Snapshotter implements SlicedWork {
     this.logger.debug("snapshot taken", { log: run.id, bytes: run.bytes, start: run.start, end: run.end });
     this.retire(run, writer)
       .catch((error: Error) => {
-        this.logger.warn("Older snapshots could not be removed; the next start removes them.", { reason: error.message });
+        this.logger.warn("Older snapshots could not be removed; the next start removes them.", {
+          reason: error.message,
+        });
       })
       .finally(() => {
         // Only now may the next one start: it must not be taken for an older one.
@@ -225,17 +236,23 @@ export class Snapshotter implements SlicedWork {
   }
 
   private giveUp(run: Run, error: Error): void {
-    if (this.run !== run || run.endPosition > 0 && run.steps === undefined) return;
+    if (this.run !== run || (run.endPosition > 0 && run.steps === undefined)) return;
     this.run = undefined;
     this.failedAt = this.clock.monotonicMs();
-    this.logger.warn("A snapshot could not be written; the next one is tried later.", { log: run.id, reason: error.message });
+    this.logger.warn("A snapshot could not be written; the next one is tried later.", {
+      log: run.id,
+      reason: error.message,
+    });
     const { writer } = run;
     const released = writer === undefined ? Promise.resolve() : writer.release();
     released
       .then(() => this.store.delete(run.id))
-      .catch((failure: Error) => this.logger.warn("An unfinished snapshot stays until the next start.", {
-        log: run.id, reason: failure.message,
-      }))
+      .catch((failure: Error) =>
+        this.logger.warn("An unfinished snapshot stays until the next start.", {
+          log: run.id,
+          reason: failure.message,
+        }),
+      )
       .finally(() => this.finish());
   }
 

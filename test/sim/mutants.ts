@@ -53,11 +53,13 @@ export async function plant(mutant: Mutant, folder: string): Promise<typeof Shar
   const built = fileURLToPath(new URL("../../", import.meta.url));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  for (const part of ["src", "test/sim", "test/unit"]) cpSync(join(built, part), join(folder, part), { recursive: true });
+  for (const part of ["src", "test/sim", "test/unit"])
+    cpSync(join(built, part), join(folder, part), { recursive: true });
   writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
   const path = join(folder, "src", `${mutant.file}.js`);
   const code = readFileSync(path, "utf8");
-  if (code.match(mutant.from) === null) throw new Error(`${dirname(path)}: the place to plant "${mutant.order}" is gone`);
+  if (code.match(mutant.from) === null)
+    throw new Error(`${dirname(path)}: the place to plant "${mutant.order}" is gone`);
   writeFileSync(path, code.replace(mutant.from, mutant.to));
   const module = (await import(pathToFileURL(join(folder, "test/sim/shard-sim.js")).href)) as {
     readonly ShardSim: typeof ShardSim;
@@ -67,7 +69,8 @@ export async function plant(mutant: Mutant, folder: string): Promise<typeof Shar
 
 /** The first seed from `from` on whose life finds the violation, or undefined. */
 export async function firstKill(
-  Sim: typeof ShardSim, { from, seeds }: { readonly from: number; readonly seeds: number },
+  Sim: typeof ShardSim,
+  { from, seeds }: { readonly from: number; readonly seeds: number },
 ): Promise<{ readonly seed: number; readonly message: string } | undefined> {
   for (let seed = from; seed < from + seeds; seed++) {
     try {

@@ -21,6 +21,11 @@ export interface FoundMessage {
   readonly deliveries: number;
 }
 
+/** The number of a message; its text may be long. */
+function nameOf(text: string): string {
+  return `message ${text.slice(0, text.indexOf(":"))}`;
+}
+
 export class ModelQueue {
   readonly messages = new Map<string, ModelMessage>();
   /** Order of the newest first delivery. */
@@ -38,7 +43,14 @@ export class ShardModel {
     const order = this.#order++;
     return queueIds.map((queueId) => {
       const message: ModelMessage = {
-        text, order, persistent, confirmed: false, settled: "no", inFlight: false, deliveries: 0, durableDeliveries: 0,
+        text,
+        order,
+        persistent,
+        confirmed: false,
+        settled: "no",
+        inFlight: false,
+        deliveries: 0,
+        durableDeliveries: 0,
       };
       this.queues.get(queueId)!.messages.set(text, message);
       return message;
@@ -49,14 +61,15 @@ export class ShardModel {
   delivered(queueId: number, text: string, deliveries: number): ModelMessage {
     const queue = this.queues.get(queueId);
     const message = queue?.messages.get(text);
-    if (queue === undefined || message === undefined) throw new Error(`delivered ${text}, which nobody published`);
-    if (message.settled !== "no") throw new Error(`delivered ${text}, which was settled`);
-    if (message.inFlight) throw new Error(`delivered ${text} twice at a time`);
+    if (queue === undefined || message === undefined)
+      throw new Error(`delivered ${nameOf(text)}, which nobody published`);
+    if (message.settled !== "no") throw new Error(`delivered ${nameOf(text)}, which was settled`);
+    if (message.inFlight) throw new Error(`delivered ${nameOf(text)} twice at a time`);
     if (deliveries !== message.deliveries) {
-      throw new Error(`${text} came with ${deliveries} deliveries, expected ${message.deliveries}`);
+      throw new Error(`${nameOf(text)} came with ${deliveries} deliveries, expected ${message.deliveries}`);
     }
     if (deliveries === 0) {
-      if (message.order < queue.lastFirstDelivery) throw new Error(`${text} was delivered out of order`);
+      if (message.order < queue.lastFirstDelivery) throw new Error(`${nameOf(text)} was delivered out of order`);
       queue.lastFirstDelivery = message.order;
     }
     message.inFlight = true;
@@ -84,17 +97,18 @@ export class ShardModel {
     let lastSequence = -1;
     for (const { text, sequence, deliveries } of found) {
       const message = queue.messages.get(text);
-      if (message === undefined) throw new Error(`queue ${queueId} has ${text}, which nobody published`);
-      if (texts.has(text)) throw new Error(`queue ${queueId} has ${text} twice`);
+      if (message === undefined) throw new Error(`queue ${queueId} has ${nameOf(text)}, which nobody published`);
+      if (texts.has(text)) throw new Error(`queue ${queueId} has ${nameOf(text)} twice`);
       texts.add(text);
-      if (!message.persistent) throw new Error(`queue ${queueId} kept the transient ${text}`);
-      if (message.settled === "durable") throw new Error(`queue ${queueId} has ${text}, which was durably settled`);
-      if (message.order <= lastOrder || sequence <= lastSequence) throw new Error(`${text} is out of order`);
+      if (!message.persistent) throw new Error(`queue ${queueId} kept the transient ${nameOf(text)}`);
+      if (message.settled === "durable")
+        throw new Error(`queue ${queueId} has ${nameOf(text)}, which was durably settled`);
+      if (message.order <= lastOrder || sequence <= lastSequence) throw new Error(`${nameOf(text)} is out of order`);
       lastOrder = message.order;
       lastSequence = sequence;
       if (deliveries < message.durableDeliveries || deliveries > message.deliveries) {
         throw new Error(
-          `${text} has ${deliveries} deliveries, expected ${message.durableDeliveries} to ${message.deliveries}`,
+          `${nameOf(text)} has ${deliveries} deliveries, expected ${message.durableDeliveries} to ${message.deliveries}`,
         );
       }
       message.deliveries = deliveries;
@@ -105,7 +119,8 @@ export class ShardModel {
     }
     for (const [text, message] of queue.messages) {
       if (texts.has(text)) continue;
-      if (message.confirmed && message.settled === "no") throw new Error(`queue ${queueId} lost the confirmed ${text}`);
+      if (message.confirmed && message.settled === "no")
+        throw new Error(`queue ${queueId} lost the confirmed ${nameOf(text)}`);
       queue.messages.delete(text);
     }
     queue.lastFirstDelivery = -1;

@@ -52,7 +52,8 @@ function rowsOf(shard: Shard, afterRestart: boolean): Map<number, Row[]> {
 
 /** What a shard holds durably, a line a queue and a row. `afterRestart`: as the next process will see it. */
 export function describeShard(
-  shard: Shard, { afterRestart, locations }: { readonly afterRestart: boolean; readonly locations: boolean },
+  shard: Shard,
+  { afterRestart, locations }: { readonly afterRestart: boolean; readonly locations: boolean },
 ): string {
   const lines: string[] = [];
   for (const [queueId, rows] of rowsOf(shard, afterRestart)) {
@@ -95,7 +96,10 @@ async function tryReadMessages(shard: Shard): Promise<Map<number, FoundMessage[]
 }
 
 async function entryAt(
-  reader: LogReader, entries: Map<string, Buffer>, position: number, isCold: boolean,
+  reader: LogReader,
+  entries: Map<string, Buffer>,
+  position: number,
+  isCold: boolean,
 ): Promise<Buffer> {
   const key = `${position} ${isCold}`;
   let payload = entries.get(key);
@@ -143,7 +147,10 @@ export function checkCounters(shard: Shard): void {
       assert.deepEqual({ ready: lane.ready, inFlight: lane.inFlight, bytes: lane.bytes }, counted, `queue ${queue.id}`);
     }
   }
-  for (const [isCold, extents] of [[false, shard.state.main], [true, shard.state.cold]] as const) {
+  for (const [isCold, extents] of [
+    [false, shard.state.main],
+    [true, shard.state.cold],
+  ] as const) {
     for (const extent of extents.list) {
       assert.ok(extent.references >= (references.get(`${isCold} ${extent.first}`) ?? 0), "an extent lost a reference");
     }

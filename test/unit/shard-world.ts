@@ -24,9 +24,18 @@ const turn: Turn = { schedule: (run) => void setImmediate(run) };
 
 /** Pages of 8 rows and windows of a few entries: every boundary is near. */
 export const SMALL: Partial<AllShardParameters> = {
-  pageRows: 8, pageRowsFirst: 2, slabBytes: 4096, entryTargetBytes: 512, tailCacheBytes: 8192, lazyCommitMs: 1,
-  readAheadBytes: 2048, readAheadTotalBytes: 8192, snapshotMinBytes: 4096, cleanerSlackBytes: 4096,
-  transientSlabBytes: 1024, transientBytesMax: 8192,
+  pageRows: 8,
+  pageRowsFirst: 2,
+  slabBytes: 4096,
+  entryTargetBytes: 512,
+  tailCacheBytes: 8192,
+  lazyCommitMs: 1,
+  readAheadBytes: 2048,
+  readAheadTotalBytes: 8192,
+  snapshotMinBytes: 4096,
+  cleanerSlackBytes: 4096,
+  transientSlabBytes: 1024,
+  transientBytesMax: 8192,
 };
 
 export interface Received {
@@ -48,7 +57,13 @@ export class TestSink implements DeliverySink {
   }
 
   deliver(
-    bytes: Buffer, start: number, size: number, _queueId: number, lane: number, sequence: number, deliveries: number,
+    bytes: Buffer,
+    start: number,
+    size: number,
+    _queueId: number,
+    lane: number,
+    sequence: number,
+    deliveries: number,
   ): boolean {
     this.received.push({ text: textOf(bytes, start, size), lane, sequence, deliveries });
     return --this.credit > 0;
@@ -83,7 +98,11 @@ export class ShardWorld {
 
   async open(): Promise<Shard> {
     this.#open = await openShard({
-      store: this.store, clock, turn, logger: silent, parameters: this.#parameters,
+      store: this.store,
+      clock,
+      turn,
+      logger: silent,
+      parameters: this.#parameters,
       events: {
         onCommitted: () => undefined,
         onFlow: () => void this.flowChanges++,

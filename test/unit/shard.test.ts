@@ -25,7 +25,12 @@ test("messages are delivered in publish order, also from bodies read back from t
   world.consume(1, sink);
   await world.until(() => sink.received.length === 500, "all delivered");
   assert.deepEqual(sink.texts(), numbers(500));
-  assert.deepEqual(world.shard.counts(1), { ready: 0, inFlight: 500, consumers: 1, bytes: world.shard.counts(1).bytes });
+  assert.deepEqual(world.shard.counts(1), {
+    ready: 0,
+    inFlight: 500,
+    consumers: 1,
+    bytes: world.shard.counts(1).bytes,
+  });
 });
 
 test("competing consumers take turns message by message", async () => {
@@ -36,7 +41,14 @@ test("competing consumers take turns message by message", async () => {
   for (const sink of sinks) world.consume(1, sink);
   for (const text of numbers(9)) world.publish(text, [1]);
   await world.until(() => sinks.every((sink) => sink.received.length === 3), "three each");
-  assert.deepEqual(sinks.map((sink) => sink.texts()), [["m0", "m3", "m6"], ["m1", "m4", "m7"], ["m2", "m5", "m8"]]);
+  assert.deepEqual(
+    sinks.map((sink) => sink.texts()),
+    [
+      ["m0", "m3", "m6"],
+      ["m1", "m4", "m7"],
+      ["m2", "m5", "m8"],
+    ],
+  );
 });
 
 test("a requeued message comes back at its original place, counted", async () => {
@@ -48,8 +60,16 @@ test("a requeued message comes back at its original place, counted", async () =>
   const second = new TestSink(5);
   world.consume(1, second);
   await world.until(() => second.received.length === 5, "five delivered");
-  assert.deepEqual(second.received.map(({ sequence, deliveries }) => [sequence, deliveries]),
-    [[2, 1], [4, 1], [7, 1], [10, 0], [11, 0]]);
+  assert.deepEqual(
+    second.received.map(({ sequence, deliveries }) => [sequence, deliveries]),
+    [
+      [2, 1],
+      [4, 1],
+      [7, 1],
+      [10, 0],
+      [11, 0],
+    ],
+  );
 });
 
 test("a quorum-type queue delivers a message only after its commit", async () => {
@@ -79,8 +99,10 @@ test("a restart keeps what was confirmed: order, flags and counts", async () => 
   world.consume(1, again);
   await world.until(() => again.received.length === 50, "the rest delivered");
   assert.deepEqual(again.texts(), numbers(50, 10));
-  assert.deepEqual(again.received.map(({ deliveries }) => deliveries),
-    [...Array.from({ length: 20 }, () => 1), ...Array.from({ length: 30 }, () => 0)]);
+  assert.deepEqual(
+    again.received.map(({ deliveries }) => deliveries),
+    [...Array.from({ length: 20 }, () => 1), ...Array.from({ length: 30 }, () => 0)],
+  );
 });
 
 test("transient messages and queues are gone after a restart, durable neighbours are not", async () => {
@@ -98,7 +120,10 @@ test("transient messages and queues are gone after a restart, durable neighbours
   const again = new TestSink();
   world.consume(1, again);
   await world.until(() => again.received.length === 40, "the durable ones delivered");
-  assert.deepEqual(again.texts(), Array.from({ length: 40 }, (_, i) => `d${i}`));
+  assert.deepEqual(
+    again.texts(),
+    Array.from({ length: 40 }, (_, i) => `d${i}`),
+  );
 });
 
 test("bodies of transient messages beyond the memory limit go through the log", async () => {
@@ -110,7 +135,10 @@ test("bodies of transient messages beyond the memory limit go through the log", 
   const sink = new TestSink();
   world.consume(1, sink, true);
   await world.until(() => sink.received.length === 60, "all delivered");
-  assert.deepEqual(sink.received.map(({ text }) => Number.parseInt(text, 10)), Array.from({ length: 60 }, (_, i) => i));
+  assert.deepEqual(
+    sink.received.map(({ text }) => Number.parseInt(text, 10)),
+    Array.from({ length: 60 }, (_, i) => i),
+  );
   assert.deepEqual(world.shard.counts(1).bytes, 0);
 });
 
@@ -207,7 +235,10 @@ test("the cleaner moves stuck messages out of nearly empty extents, and they sur
   const again = new TestSink();
   world.consume(2, again);
   await world.until(() => again.received.length === 60, "stuck messages delivered");
-  assert.deepEqual(again.texts(), Array.from({ length: 60 }, (_, i) => `stuck${i}`));
+  assert.deepEqual(
+    again.texts(),
+    Array.from({ length: 60 }, (_, i) => `stuck${i}`),
+  );
 });
 
 test("basic.get takes one message, or says that there is none", async () => {
