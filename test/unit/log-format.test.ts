@@ -40,7 +40,7 @@ function fileOf(content: Buffer): DiskFile {
   };
 }
 
-const HEADER = { base: 1, prevCrc: 0, prevEpoch: 0, sizeBytes: SEGMENT_BYTES, oversize: false };
+const HEADER = { base: 1, prevCrc: 0, prevEpoch: 0, sizeBytes: SEGMENT_BYTES, oversize: false, grown: false };
 
 /** A segment with one entry for each payload, committed one by one. */
 function segmentOf(payloads: readonly Buffer[]): Buffer {

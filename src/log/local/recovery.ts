@@ -119,6 +119,7 @@ async function classify(place: LogPlace) {
 function segmentOf({ path, header }: Candidate): Segment {
   const segment = new Segment(header);
   segment.path = path;
+  segment.grown = header.grown;
   segment.prevCrc = header.prevCrc;
   segment.prevEpoch = header.prevEpoch;
   return segment;

@@ -24,11 +24,14 @@ const SEGMENT_MAGIC = 0x47455351;
 const TRAILER_MAGIC = 0x52544651;
 const CRC_FROM = 8;
 const FLAG_OVERSIZE = 1;
+const FLAG_GROWN = 2;
 
 export interface SegmentHeader {
   readonly format: number;
   /** Made for one large entry; deleted rather than recycled. */
   readonly oversize: boolean;
+  /** The file was empty when it became this segment: where no entry was written, it has no space. */
+  readonly grown: boolean;
   /** Position of the first entry. */
   readonly base: number;
   /** Checksum and epoch of the entry before `base`: the chain goes on across files. */
@@ -68,7 +71,7 @@ export function encodeSegmentHeader(fields: Omit<SegmentHeader, "format">, key: 
   const block = Buffer.alloc(SEGMENT_HEADER_BYTES);
   block.writeUInt32LE(SEGMENT_MAGIC, 0);
   block.writeUInt8(SEGMENT_FORMAT, 8);
-  block.writeUInt8(fields.oversize ? FLAG_OVERSIZE : 0, 9);
+  block.writeUInt8((fields.oversize ? FLAG_OVERSIZE : 0) | (fields.grown ? FLAG_GROWN : 0), 9);
   writeU64(block, fields.base, 16);
   block.writeUInt32LE(fields.prevCrc, 24);
   block.writeUInt32LE(fields.prevEpoch, 28);
@@ -90,6 +93,7 @@ export function decodeSegmentHeader(block: Buffer, key: number, path: string): S
   return {
     format,
     oversize: (block.readUInt8(9) & FLAG_OVERSIZE) !== 0,
+    grown: (block.readUInt8(9) & FLAG_GROWN) !== 0,
     base: readU64(block, 16),
     prevCrc: block.readUInt32LE(24),
     prevEpoch: block.readUInt32LE(28),

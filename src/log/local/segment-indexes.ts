@@ -71,6 +71,7 @@ export class SegmentIndexes {
       base: segment.base,
       sizeBytes: segment.sizeBytes,
       oversize: segment.oversize,
+      grown: segment.grown,
       prevCrc: segment.prevCrc,
       prevEpoch: segment.prevEpoch,
     };

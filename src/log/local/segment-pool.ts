@@ -38,7 +38,7 @@ export class SegmentPool {
   readonly #options: PoolOptions;
   readonly #ready: DiskFile[] = [];
   /** Files to take back: their content is no longer needed. */
-  readonly #returned: string[] = [];
+  readonly #returned: { readonly path: string; readonly isAllocated: boolean }[] = [];
   #nextNumber: number;
   #wanted = false;
   #low = false;
@@ -57,15 +57,20 @@ export class SegmentPool {
     return ready ?? (await this.#create());
   }
 
-  /** Takes back a file that no segment uses and nobody has open. */
-  giveBack(path: string): void {
-    this.#returned.push(path);
+  /** Whether as many files are ready as should be. */
+  get isWhole(): boolean {
+    return this.#ready.length >= this.#options.reserve;
+  }
+
+  /** Takes back a file that no segment uses and nobody has open; `isAllocated`: it has all its space. */
+  giveBack(path: string, isAllocated: boolean): void {
+    this.#returned.push({ path, isAllocated });
     this.#start();
   }
 
   /** Prepares files in the background until the reserve is whole. Cheap when it is. */
   refill(): void {
-    if (!this.#options.prepares || this.#low || this.#ready.length >= this.#options.reserve) return;
+    if (!this.#options.prepares || this.#low || this.isWhole) return;
     this.#wanted = true;
     this.#start();
   }
@@ -102,18 +107,18 @@ export class SegmentPool {
 
   async #run(): Promise<void> {
     for (;;) {
-      const path = this.#closed ? undefined : this.#returned.shift();
-      if (path !== undefined) await this.#takeBack(path);
+      const returned = this.#closed ? undefined : this.#returned.shift();
+      if (returned !== undefined) await this.#takeBack(returned.path, returned.isAllocated);
       else if (this.#closed || !this.#wanted || !(await this.#prepare())) return;
       this.#checkReserve();
     }
   }
 
   /** Makes room for another segment out of a file whose entries nobody needs. */
-  async #takeBack(path: string): Promise<void> {
+  async #takeBack(path: string, isAllocated: boolean): Promise<void> {
     const { disk, logger, reserveMax, prepares, segmentBytes } = this.#options;
     try {
-      if (prepares && this.#ready.length < reserveMax) {
+      if (prepares && isAllocated && this.#ready.length < reserveMax) {
         const file = await disk.open(path, "read-write");
         if ((await file.size()) === segmentBytes) {
           await writeFile(file, Buffer.alloc(SEGMENT_HEADER_BYTES), 0);
@@ -198,7 +203,7 @@ export class SegmentPool {
   }
 
   #checkReserve(): void {
-    if (this.#ready.length < this.#options.reserve) return;
+    if (!this.isWhole) return;
     this.#wanted = false;
     this.#retry?.cancel();
     if (!this.#low || this.#closed) return;

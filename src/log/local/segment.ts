@@ -9,6 +9,9 @@ import { assert } from "../../assert.ts";
 import type { Extent, LogBounds } from "../log.ts";
 import { footerBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
 
+/** A grown file that is as full as this counts as one that has all its space. */
+const ALLOCATED_SHARE = 0.9;
+
 export type SegmentState = "filling" | "sealed" | "complete";
 
 export interface SegmentOptions {
@@ -72,6 +75,8 @@ export class Segment {
   end: number;
   /** Where the next entry goes, bytes. */
   usedBytes = SEGMENT_HEADER_BYTES;
+  /** Its file began empty (SegmentHeader.grown). */
+  grown = false;
   /** The chain before the first entry, and after the last written one. */
   prevCrc = 0;
   prevEpoch = 0;
@@ -91,6 +96,12 @@ export class Segment {
 
   get count(): number {
     return this.end - this.base;
+  }
+
+  /** Whether the file has all its space, so that another segment can use it without asking for more. */
+  get isAllocated(): boolean {
+    const used = this.usedBytes + footerBytes(this.count);
+    return !this.oversize && (!this.grown || used >= ALLOCATED_SHARE * this.sizeBytes);
   }
 
   /** Whether an entry of `bytes` fits in front of the footer that it makes grow. */

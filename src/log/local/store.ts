@@ -303,7 +303,7 @@ class LocalLogStore implements LogStore {
       nextNumber: loaded.nextNumber,
       onSpace: (state) => events.onSpace(state),
     });
-    for (const path of loaded.unused) pool.giveBack(path);
+    for (const path of loaded.unused) pool.giveBack(path, true);
     return pool;
   }
 

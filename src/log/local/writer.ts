@@ -6,7 +6,8 @@
 //
 // So everything before a segment is durable before its header exists. Positions, offsets and extents
 // are decided at append; checksums and the stated watermark when the group is written. The first
-// failed write or sync ends the writer; nothing is retried, because the kernel may have dropped it.
+// failed write or sync ends the writer and is not retried, because the kernel may have dropped it; only
+// a write that found no room is repeated, once a prepared file was given up for it.
 
 import { assert } from "../../assert.ts";
 import { StorageError } from "../../model/errors.ts";
@@ -14,11 +15,12 @@ import type { Clock } from "../../ports/clock.ts";
 import type { DiskFile } from "../../ports/disk.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { LogWriter, WriterEvents } from "../log.ts";
-import { encodeEntryHeader, ENTRY_ALIGN_BYTES, ENTRY_HEADER_BYTES, entryBytes } from "./entry.ts";
+import { Chain, type ChainEntry } from "./chain.ts";
+import { entryBytes } from "./entry.ts";
 import { asStorageError, isFull } from "./failure.ts";
 import { syncFile, writeFile } from "./file-io.ts";
 import type { OpenFiles } from "./open-files.ts";
-import { encodeFooter, encodeSegmentHeader, footerBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
+import { encodeFooter, footerBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
 import type { SegmentIndexes } from "./segment-indexes.ts";
 import type { SegmentPool } from "./segment-pool.ts";
 import { OffsetIndex, Segment, type SegmentList } from "./segment.ts";
@@ -28,7 +30,6 @@ const PREPARE_SHARE = 1 / 64;
 /** A file that grows gets zeros ahead of its entries in steps of this: most syncs then change data only. */
 export const GROW_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(GROW_BYTES);
-const PADDING = Array.from({ length: ENTRY_ALIGN_BYTES }, (_, size) => Buffer.alloc(size));
 
 export interface WriterOptions {
   readonly clock: Clock;
@@ -55,15 +56,8 @@ export interface WriterOptions {
   readonly lastEpoch: number;
 }
 
-interface PendingEntry {
-  readonly position: number;
-  readonly segment: Segment;
+interface PendingEntry extends ChainEntry {
   readonly offset: number;
-  /** In the file, header and padding included. */
-  readonly bytes: number;
-  readonly payloadBytes: number;
-  readonly parts: readonly Buffer[];
-  readonly timeMs: number;
 }
 
 export class LocalLogWriter implements LogWriter {
@@ -73,6 +67,7 @@ export class LocalLogWriter implements LogWriter {
   readonly closed: Promise<void>;
   readonly #options: WriterOptions;
   readonly #segments: SegmentList;
+  readonly #chain: Chain;
   #next: number;
   #backlogBytes = 0;
   #pending: PendingEntry[] = [];
@@ -83,8 +78,6 @@ export class LocalLogWriter implements LogWriter {
   #file: DiskFile | undefined;
   #fileBytes = 0;
   #headerDue = false;
-  #lastCrc: number;
-  #lastEpoch: number;
   /** A disk call of the commit loop is in flight. */
   #busy = false;
   #scheduled = false;
@@ -102,8 +95,7 @@ export class LocalLogWriter implements LogWriter {
     this.#current = options.segments.last;
     this.#file = options.tail?.file;
     this.#fileBytes = options.tail?.sizeBytes ?? 0;
-    this.#lastCrc = options.lastCrc;
-    this.#lastEpoch = options.lastEpoch;
+    this.#chain = new Chain(options);
     assert((this.#current === undefined) === (this.#file === undefined), "the last segment has an open file");
     this.ended = new Promise((resolve) => {
       this.#settleEnded = resolve;
@@ -189,7 +181,7 @@ export class LocalLogWriter implements LogWriter {
       this.#freed.delete(segment);
       indexes.forget(segment);
       files.close(segment).then(
-        () => pool.giveBack(segment.path),
+        () => pool.giveBack(segment.path, segment.isAllocated),
         (error: unknown) => logger.warn("A freed log segment could not be closed.", { reason: String(error) }),
       );
     }
@@ -260,6 +252,7 @@ export class LocalLogWriter implements LogWriter {
     this.#current = segment;
     this.#file = file;
     this.#fileBytes = await file.size();
+    segment.grown = this.#fileBytes === 0;
     this.#headerDue = true;
   }
 
@@ -271,7 +264,7 @@ export class LocalLogWriter implements LogWriter {
     let offset = first.offset;
     if (this.#headerDue) {
       assert(offset === SEGMENT_HEADER_BYTES, "the header comes with the first entry");
-      buffers.push(this.#segmentHeader(segment));
+      buffers.push(this.#chain.segmentHeader(segment));
       offset = 0;
       this.#headerDue = false;
     }
@@ -281,7 +274,7 @@ export class LocalLogWriter implements LogWriter {
     for (const entry of this.#pending) {
       if (entry.segment !== segment) break;
       if (count > 0 && bytes + entry.bytes > this.#options.commitBytesMax) break;
-      this.#encode(entry, buffers);
+      this.#chain.add(entry, this.committed, buffers);
       count += 1;
       bytes += entry.bytes;
       payloadBytes += entry.payloadBytes;
@@ -335,44 +328,23 @@ export class LocalLogWriter implements LogWriter {
     if (this.#fileBytes > end) buffers.push(ZEROS.subarray(0, this.#fileBytes - end));
   }
 
-  #segmentHeader(segment: Segment): Buffer {
-    segment.prevCrc = this.#lastCrc;
-    segment.prevEpoch = this.#lastEpoch;
-    return encodeSegmentHeader(segment, this.#options.key);
-  }
-
-  #encode(entry: PendingEntry, buffers: Buffer[]): void {
-    const header = Buffer.allocUnsafe(ENTRY_HEADER_BYTES);
-    const { position, payloadBytes, timeMs, parts, segment } = entry;
-    const committed = this.committed;
-    assert(committed < position, "what is written is not committed yet");
-    const fields = {
-      position,
-      committed,
-      timeMs,
-      epoch: this.epoch,
-      prevCrc: this.#lastCrc,
-      lengthBytes: payloadBytes,
-    };
-    this.#lastCrc = encodeEntryHeader(header, fields, parts, this.#options.key);
-    this.#lastEpoch = this.epoch;
-    segment.lastCrc = this.#lastCrc;
-    segment.lastEpoch = this.epoch;
-    buffers.push(header);
-    for (const part of parts) if (part.length > 0) buffers.push(part);
-    const padding = PADDING[entry.bytes - ENTRY_HEADER_BYTES - payloadBytes];
-    assert(padding !== undefined, "padding is shorter than the alignment");
-    if (padding.length > 0) buffers.push(padding);
-  }
-
   #commit(position: number, payloadBytes: number): void {
     assert(position > this.committed, "the watermark rises");
     this.#segments.committed = position;
     this.#backlogBytes -= payloadBytes;
     this.reclaim();
-    const current = this.#current;
-    if (current !== undefined && current.usedBytes > current.sizeBytes * PREPARE_SHARE) this.#options.pool.refill();
+    this.#lookAhead();
     this.#options.events.onCommitted(position);
+  }
+
+  /** Has the next segments prepared, and leaves a file that grows for one that cannot run out of space. */
+  #lookAhead(): void {
+    const { pool } = this.#options;
+    const current = this.#current;
+    if (current === undefined || current.usedBytes <= current.sizeBytes * PREPARE_SHARE) return;
+    pool.refill();
+    const isGrowing = current.grown && current.state === "filling" && this.#fileBytes < current.sizeBytes;
+    if (isGrowing && pool.isWhole) current.state = "sealed";
   }
 
   /** A step of the commit loop ended; `error` is what the disk said. */
