@@ -73,16 +73,33 @@ export async function startQuayside(flags: readonly string[] = []): Promise<Brok
   const data = mkdtempSync(join(tmpdir(), "quayside-interop-"));
   const port = await freePort();
   const start = async (): Promise<ChildProcess> => {
-    const child = spawn(process.execPath, [
-      program, "start", "--data", data, "--host", HOST, "--amqp-port", String(port),
-      "--http-port", "off", "--metrics-port", "off", ...flags,
-    ], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(
+      process.execPath,
+      [
+        program,
+        "start",
+        "--data",
+        data,
+        "--host",
+        HOST,
+        "--amqp-port",
+        String(port),
+        "--http-port",
+        "off",
+        "--metrics-port",
+        "off",
+        ...flags,
+      ],
+      { stdio: ["ignore", "pipe", "pipe"] },
+    );
     await whenReady(child, /ready in \d+/, "quayside");
     return child;
   };
   let child = await start();
   return {
-    name: "quayside", host: HOST, port,
+    name: "quayside",
+    host: HOST,
+    port,
     async restart() {
       await end(child);
       child = await start();
@@ -146,7 +163,9 @@ export async function startRabbitmq(program: string): Promise<Broker> {
   };
   let child = await start();
   return {
-    name: "rabbitmq", host: HOST, port,
+    name: "rabbitmq",
+    host: HOST,
+    port,
     async restart() {
       await end(child);
       child = await start();

@@ -30,7 +30,9 @@ export function complaints(
     const broken = expected.shows === undefined && isBad(saw);
     if (!wrong && !broken) return;
     const wanted = must === undefined || broken ? "success" : show(must);
-    result.push(`${options.broker}, step ${index + 1} ${show(expected.step)}\n    showed ${show(saw)}\n    not    ${wanted}`);
+    result.push(
+      `${options.broker}, step ${index + 1} ${show(expected.step)}\n    showed ${show(saw)}\n    not    ${wanted}`,
+    );
   });
   return result;
 }

@@ -10,11 +10,24 @@ const DEADLINE_MS = 10_000;
 
 /** Method ids: class in the upper, method in the lower 16 bits. */
 export const METHOD = {
-  connectionStart: 0x000a000a, connectionStartOk: 0x000a000b, connectionTune: 0x000a001e, connectionTuneOk: 0x000a001f,
-  connectionOpen: 0x000a0028, connectionOpenOk: 0x000a0029, connectionClose: 0x000a0032, connectionCloseOk: 0x000a0033,
-  channelOpen: 0x0014000a, channelOpenOk: 0x0014000b, channelFlow: 0x00140014, channelFlowOk: 0x00140015,
-  channelClose: 0x00140028, channelCloseOk: 0x00140029,
-  queueDeclare: 0x0032000a, basicQos: 0x003c000a, basicPublish: 0x003c0028, basicAck: 0x003c0050,
+  connectionStart: 0x000a000a,
+  connectionStartOk: 0x000a000b,
+  connectionTune: 0x000a001e,
+  connectionTuneOk: 0x000a001f,
+  connectionOpen: 0x000a0028,
+  connectionOpenOk: 0x000a0029,
+  connectionClose: 0x000a0032,
+  connectionCloseOk: 0x000a0033,
+  channelOpen: 0x0014000a,
+  channelOpenOk: 0x0014000b,
+  channelFlow: 0x00140014,
+  channelFlowOk: 0x00140015,
+  channelClose: 0x00140028,
+  channelCloseOk: 0x00140029,
+  queueDeclare: 0x0032000a,
+  basicQos: 0x003c000a,
+  basicPublish: 0x003c0028,
+  basicAck: 0x003c0050,
 } as const;
 
 export interface Frame {
@@ -82,7 +95,10 @@ export class RawClient {
   async #read(count: number): Promise<Buffer> {
     while (this.#bytes.length < count && !this.#ended) {
       await new Promise<void>((resolve, reject) => {
-        const deadline = setTimeout(() => reject(new Error(`the broker was silent for ${DEADLINE_MS} ms`)), DEADLINE_MS);
+        const deadline = setTimeout(
+          () => reject(new Error(`the broker was silent for ${DEADLINE_MS} ms`)),
+          DEADLINE_MS,
+        );
         this.#changed = () => {
           clearTimeout(deadline);
           resolve();
@@ -120,19 +136,38 @@ export class RawClient {
 
   /** Shakes hands as guest; returns what the broker offered in connection.tune. */
   async handshake(options: { heartbeatS?: number; frameMaxBytes?: number; channelMax?: number } = {}): Promise<{
-    channelMax: number; frameMaxBytes: number; heartbeatS: number;
+    channelMax: number;
+    frameMaxBytes: number;
+    heartbeatS: number;
   }> {
     this.send(Buffer.from("AMQP\x00\x00\x09\x01", "latin1"));
     await this.readMethod();
-    this.send(method(0, METHOD.connectionStartOk, emptyTable, shortString("PLAIN"), longString("\0guest\0guest"), shortString("en_US")));
+    this.send(
+      method(
+        0,
+        METHOD.connectionStartOk,
+        emptyTable,
+        shortString("PLAIN"),
+        longString("\0guest\0guest"),
+        shortString("en_US"),
+      ),
+    );
     const tune = await this.readMethod();
     const offered = tune?.fields ?? Buffer.alloc(8);
     this.send(
-      method(0, METHOD.connectionTuneOk, u16(options.channelMax ?? 100), u32(options.frameMaxBytes ?? 131_072), u16(options.heartbeatS ?? 0)),
+      method(
+        0,
+        METHOD.connectionTuneOk,
+        u16(options.channelMax ?? 100),
+        u32(options.frameMaxBytes ?? 131_072),
+        u16(options.heartbeatS ?? 0),
+      ),
       method(0, METHOD.connectionOpen, shortString("/"), shortString(""), u8(0)),
     );
     return {
-      channelMax: offered.readUInt16BE(0), frameMaxBytes: offered.readUInt32BE(2), heartbeatS: offered.readUInt16BE(6),
+      channelMax: offered.readUInt16BE(0),
+      frameMaxBytes: offered.readUInt32BE(2),
+      heartbeatS: offered.readUInt16BE(6),
     };
   }
 
@@ -147,7 +182,8 @@ export class RawClient {
   async readClose(): Promise<string> {
     const next = await this.readMethod();
     if (next === undefined) return "socket closed";
-    const level = next.id === METHOD.connectionClose ? "connection" : next.id === METHOD.channelClose ? "channel" : "other";
+    const level =
+      next.id === METHOD.connectionClose ? "connection" : next.id === METHOD.channelClose ? "channel" : "other";
     if (level === "other") return `method 0x${next.id.toString(16)}`;
     const length = next.fields[2] ?? 0;
     const text = next.fields.toString("utf8", 3, 3 + length);

@@ -2,7 +2,16 @@
 // sentences; `shows` is what RabbitMQ answers.
 
 import {
-  METHOD, RawClient, emptyTable, frame, longString, method, shortString, u16, u32, u8,
+  METHOD,
+  type RawClient,
+  emptyTable,
+  frame,
+  longString,
+  method,
+  shortString,
+  u16,
+  u32,
+  u8,
 } from "./raw-client.ts";
 
 export interface RawScenario {
@@ -54,7 +63,9 @@ export const RAW_SCENARIOS: readonly RawScenario[] = [
     },
     shows: ["socket closed"],
     differs: {
-      quayside: ["connection 530 NOT_ALLOWED - negotiated frame_max = 1024 is lower than the minimum allowed value (4096) (0xa001f)"],
+      quayside: [
+        "connection 530 NOT_ALLOWED - negotiated frame_max = 1024 is lower than the minimum allowed value (4096) (0xa001f)",
+      ],
       why: "RabbitMQ 3.10 waits three seconds and cuts the socket; saying why at once helps",
     },
   },
@@ -63,7 +74,9 @@ export const RAW_SCENARIOS: readonly RawScenario[] = [
     async run(client) {
       client.send(Buffer.from("AMQP\x00\x00\x09\x01", "latin1"));
       await client.readMethod();
-      client.send(method(0, METHOD.connectionStartOk, emptyTable, shortString("ODD"), longString("x"), shortString("en_US")));
+      client.send(
+        method(0, METHOD.connectionStartOk, emptyTable, shortString("ODD"), longString("x"), shortString("en_US")),
+      );
       return [await client.readClose()];
     },
     shows: ["socket closed"],
@@ -77,10 +90,20 @@ export const RAW_SCENARIOS: readonly RawScenario[] = [
     async run(client) {
       client.send(Buffer.from("AMQP\x00\x00\x09\x01", "latin1"));
       await client.readMethod();
-      const field = (name: string, value: string): Buffer => Buffer.concat([shortString(name), Buffer.from("S"), longString(value)]);
+      const field = (name: string, value: string): Buffer =>
+        Buffer.concat([shortString(name), Buffer.from("S"), longString(value)]);
       const response = Buffer.concat([field("LOGIN", "guest"), field("PASSWORD", "guest")]);
-      client.send(method(0, METHOD.connectionStartOk, emptyTable, shortString("AMQPLAIN"),
-        u32(response.length), response, shortString("en_US")));
+      client.send(
+        method(
+          0,
+          METHOD.connectionStartOk,
+          emptyTable,
+          shortString("AMQPLAIN"),
+          u32(response.length),
+          response,
+          shortString("en_US"),
+        ),
+      );
       return [((await client.readMethod())?.id ?? 0).toString(16)];
     },
     shows: [METHOD.connectionTune.toString(16)],
@@ -182,7 +205,10 @@ export const RAW_SCENARIOS: readonly RawScenario[] = [
       // Until the broker gives up, it sends heartbeats itself.
       while ((await client.readFrame()) !== undefined) beats += 1;
       const seconds = (performance.now() - started) / 1000;
-      return [beats > 0 ? "sent heartbeats" : "sent nothing", seconds > 0.9 && seconds < 8 ? "then cut it" : `cut after ${seconds} s`];
+      return [
+        beats > 0 ? "sent heartbeats" : "sent nothing",
+        seconds > 0.9 && seconds < 8 ? "then cut it" : `cut after ${seconds} s`,
+      ];
     },
     shows: ["sent heartbeats", "then cut it"],
   },

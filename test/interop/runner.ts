@@ -146,7 +146,9 @@ export class Run {
   }
 
   #withoutPrefix(shown: Shown): Shown {
-    const text = JSON.stringify(shown).replaceAll(`${this.#prefix}.`, "").replaceAll(/amq\.gen-[\w-]+/g, "amq.gen-*");
+    const text = JSON.stringify(shown)
+      .replaceAll(`${this.#prefix}.`, "")
+      .replaceAll(/amq\.gen-[\w-]+/g, "amq.gen-*");
     return JSON.parse(text) as Shown;
   }
 
@@ -166,54 +168,92 @@ export class Run {
     if (step.do === "open") return this.#open(step);
     const { record, calls } = this.#channel(step.channel);
     switch (step.do) {
-      case "close-channel": return calls.close().then(() => null);
-      case "close-connection": return this.#leave(step.channel, "close");
-      case "drop-connection": return this.#leave(step.channel, "drop");
-      case "ends": return record.until("the end of the channel", () => record.closed).then(showReason);
-      case "connection-ends": return this.#connectionEnds(step.channel);
-      case "publish": return this.#publish(step, calls);
-      case "confirms": return this.#confirms(record);
-      case "deliveries": return this.#deliveries(step, record);
+      case "close-channel":
+        return calls.close().then(() => null);
+      case "close-connection":
+        return this.#leave(step.channel, "close");
+      case "drop-connection":
+        return this.#leave(step.channel, "drop");
+      case "ends":
+        return record.until("the end of the channel", () => record.closed).then(showReason);
+      case "connection-ends":
+        return this.#connectionEnds(step.channel);
+      case "publish":
+        return this.#publish(step, calls);
+      case "confirms":
+        return this.#confirms(record);
+      case "deliveries":
+        return this.#deliveries(step, record);
       case "cancelled":
-        return record.until(`cancel of ${step.tag}`, () => record.cancelled.has(step.tag) || undefined).then(() => "cancelled");
-      case "quiet": return this.#quiet(step, record, calls);
-      case "get": return this.#get(step, record, calls);
-      case "ack": case "nack": case "reject": return this.#settle(step, record, calls);
-      case "qos": return calls.qos(step.count, step.global).then(() => null);
-      case "recover": return calls.recover(step.requeue).then(() => null);
-      case "consume": return this.#consume(step, calls);
-      case "cancel": return calls.cancel(step.tag).then(() => null);
-      default: return this.#runTopology(step, calls);
+        return record
+          .until(`cancel of ${step.tag}`, () => record.cancelled.has(step.tag) || undefined)
+          .then(() => "cancelled");
+      case "quiet":
+        return this.#quiet(step, record, calls);
+      case "get":
+        return this.#get(step, record, calls);
+      case "ack":
+      case "nack":
+      case "reject":
+        return this.#settle(step, record, calls);
+      case "qos":
+        return calls.qos(step.count, step.global).then(() => null);
+      case "recover":
+        return calls.recover(step.requeue).then(() => null);
+      case "consume":
+        return this.#consume(step, calls);
+      case "cancel":
+        return calls.cancel(step.tag).then(() => null);
+      default:
+        return this.#runTopology(step, calls);
     }
   }
 
   #runTopology(
-    step: StepOf<"declare-queue" | "delete-queue" | "purge" | "bind" | "unbind" | "declare-exchange" | "delete-exchange">,
+    step: StepOf<
+      "declare-queue" | "delete-queue" | "purge" | "bind" | "unbind" | "declare-exchange" | "delete-exchange"
+    >,
     calls: ClientChannel,
   ): Promise<Shown> {
     switch (step.do) {
-      case "declare-queue": return this.#declareQueue(step, calls);
+      case "declare-queue":
+        return this.#declareQueue(step, calls);
       case "delete-queue": {
         const options = { ifUnused: step.ifUnused ?? false, ifEmpty: step.ifEmpty ?? false };
         return calls.deleteQueue(this.#name(step.queue), options).then((messages) => ({ messages }));
       }
-      case "purge": return calls.purgeQueue(this.#name(step.queue)).then((messages) => ({ messages }));
-      case "bind": return calls.bindQueue(this.#binding(step)).then(() => null);
-      case "unbind": return calls.unbindQueue(this.#binding(step)).then(() => null);
+      case "purge":
+        return calls.purgeQueue(this.#name(step.queue)).then((messages) => ({ messages }));
+      case "bind":
+        return calls.bindQueue(this.#binding(step)).then(() => null);
+      case "unbind":
+        return calls.unbindQueue(this.#binding(step)).then(() => null);
       case "declare-exchange": {
         const options = {
-          passive: step.passive ?? false, durable: step.durable ?? false, autoDelete: step.autoDelete ?? false,
-          internal: step.internal ?? false, arguments: step.arguments ?? {},
+          passive: step.passive ?? false,
+          durable: step.durable ?? false,
+          autoDelete: step.autoDelete ?? false,
+          internal: step.internal ?? false,
+          arguments: step.arguments ?? {},
         };
         return calls.declareExchange(this.#name(step.exchange), step.type, options).then(() => null);
       }
-      case "delete-exchange": return calls.deleteExchange(this.#name(step.exchange), step.ifUnused ?? false).then(() => null);
+      case "delete-exchange":
+        return calls.deleteExchange(this.#name(step.exchange), step.ifUnused ?? false).then(() => null);
     }
   }
 
-  #binding(step: StepOf<"bind" | "unbind">): { queue: string; exchange: string; key: string; arguments: NonNullable<typeof step.arguments> } {
+  #binding(step: StepOf<"bind" | "unbind">): {
+    queue: string;
+    exchange: string;
+    key: string;
+    arguments: NonNullable<typeof step.arguments>;
+  } {
     return {
-      queue: this.#name(step.queue), exchange: this.#name(step.exchange), key: step.key ?? "", arguments: step.arguments ?? {},
+      queue: this.#name(step.queue),
+      exchange: this.#name(step.exchange),
+      key: step.key ?? "",
+      arguments: step.arguments ?? {},
     };
   }
 
@@ -222,10 +262,17 @@ export class Run {
     if (connection === undefined) {
       const record = new ConnectionRecord();
       try {
-        const calls = await this.#client.connect({
-          ...this.#address, vhost: step.vhost ?? "/", user: step.user ?? "guest", password: step.password ?? "guest",
-          heartbeatS: step.heartbeatS ?? 0, frameMaxBytes: step.frameMaxBytes ?? 131_072,
-        }, record);
+        const calls = await this.#client.connect(
+          {
+            ...this.#address,
+            vhost: step.vhost ?? "/",
+            user: step.user ?? "guest",
+            password: step.password ?? "guest",
+            heartbeatS: step.heartbeatS ?? 0,
+            frameMaxBytes: step.frameMaxBytes ?? 131_072,
+          },
+          record,
+        );
         connection = { record, calls };
       } catch (error) {
         const reason = await this.#reasonOf(record);
@@ -263,8 +310,11 @@ export class Run {
 
   async #declareQueue(step: StepOf<"declare-queue">, calls: ClientChannel): Promise<Shown> {
     const ok = await calls.declareQueue(this.#name(step.queue), {
-      passive: step.passive ?? false, durable: step.durable ?? false, exclusive: step.exclusive ?? false,
-      autoDelete: step.autoDelete ?? false, arguments: step.arguments ?? {},
+      passive: step.passive ?? false,
+      durable: step.durable ?? false,
+      exclusive: step.exclusive ?? false,
+      autoDelete: step.autoDelete ?? false,
+      arguments: step.arguments ?? {},
     });
     if (step.as !== undefined) this.#generated.set(step.as, ok.queue);
     return ok;
@@ -276,7 +326,10 @@ export class Run {
     const key = step.to === undefined ? (step.key ?? "") : this.#name(step.to);
     const replyTo = properties["reply-to"];
     await calls.publish({
-      exchange, key, body: bodyBytes(step.body), mandatory: step.mandatory ?? false,
+      exchange,
+      key,
+      body: bodyBytes(step.body),
+      mandatory: step.mandatory ?? false,
       properties: replyTo === undefined ? properties : { ...properties, "reply-to": this.#name(replyTo) },
     });
     return null;
@@ -292,13 +345,17 @@ export class Run {
 
   async #consume(step: StepOf<"consume">, calls: ClientChannel): Promise<Shown> {
     await calls.consume(this.#name(step.queue), {
-      tag: step.tag, noAck: step.noAck ?? false, exclusive: step.exclusive ?? false, arguments: step.arguments ?? {},
+      tag: step.tag,
+      noAck: step.noAck ?? false,
+      exclusive: step.exclusive ?? false,
+      arguments: step.arguments ?? {},
     });
     return null;
   }
 
   async #deliveries(step: StepOf<"deliveries">, record: ChannelRecord): Promise<Shown> {
-    const enough = (): boolean | undefined => record.deliveries.length >= step.count || record.closed !== undefined || undefined;
+    const enough = (): boolean | undefined =>
+      record.deliveries.length >= step.count || record.closed !== undefined || undefined;
     await record.until(`${step.count} deliveries`, enough);
     return record.deliveries.splice(0, step.count).map((message) => showMessage(message, step.full ?? false));
   }

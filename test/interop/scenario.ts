@@ -12,12 +12,31 @@ export type Body = string | { readonly bytes: number };
 
 export type Step =
   | ({ readonly do: "open"; readonly channel: string; readonly on: string } & OpenOptions)
-  | { readonly do: "close-channel" | "close-connection" | "drop-connection" | "ends" | "connection-ends"; readonly channel: string }
+  | {
+      readonly do: "close-channel" | "close-connection" | "drop-connection" | "ends" | "connection-ends";
+      readonly channel: string;
+    }
   | ({ readonly do: "declare-queue"; readonly channel: string; readonly queue: string } & QueueWords)
-  | { readonly do: "delete-queue"; readonly channel: string; readonly queue: string; readonly ifUnused?: boolean; readonly ifEmpty?: boolean }
+  | {
+      readonly do: "delete-queue";
+      readonly channel: string;
+      readonly queue: string;
+      readonly ifUnused?: boolean;
+      readonly ifEmpty?: boolean;
+    }
   | { readonly do: "purge"; readonly channel: string; readonly queue: string }
-  | ({ readonly do: "bind" | "unbind"; readonly channel: string; readonly queue: string; readonly exchange: string } & BindWords)
-  | ({ readonly do: "declare-exchange"; readonly channel: string; readonly exchange: string; readonly type: string } & ExchangeWords)
+  | ({
+      readonly do: "bind" | "unbind";
+      readonly channel: string;
+      readonly queue: string;
+      readonly exchange: string;
+    } & BindWords)
+  | ({
+      readonly do: "declare-exchange";
+      readonly channel: string;
+      readonly exchange: string;
+      readonly type: string;
+    } & ExchangeWords)
   | { readonly do: "delete-exchange"; readonly channel: string; readonly exchange: string; readonly ifUnused?: boolean }
   | ({ readonly do: "publish"; readonly channel: string; readonly body: Body } & PublishWords)
   | { readonly do: "confirms"; readonly channel: string }
@@ -25,8 +44,18 @@ export type Step =
   | { readonly do: "cancel" | "cancelled"; readonly channel: string; readonly tag: string }
   | { readonly do: "deliveries"; readonly channel: string; readonly count: number; readonly full?: boolean }
   | { readonly do: "quiet"; readonly channel: string; readonly queue: string }
-  | { readonly do: "get"; readonly channel: string; readonly queue: string; readonly noAck?: boolean; readonly full?: boolean }
-  | ({ readonly do: "ack" | "nack" | "reject"; readonly channel: string; readonly message: string | number } & SettleWords)
+  | {
+      readonly do: "get";
+      readonly channel: string;
+      readonly queue: string;
+      readonly noAck?: boolean;
+      readonly full?: boolean;
+    }
+  | ({
+      readonly do: "ack" | "nack" | "reject";
+      readonly channel: string;
+      readonly message: string | number;
+    } & SettleWords)
   | { readonly do: "qos"; readonly channel: string; readonly count: number; readonly global: boolean }
   | { readonly do: "recover"; readonly channel: string; readonly requeue: boolean };
 
@@ -125,29 +154,97 @@ export const dropConnection = (channel: string): Step => ({ do: "drop-connection
 export const ends = (channel: string): Step => ({ do: "ends", channel });
 /** Waits until the connection of the channel is over; shows why. */
 export const connectionEnds = (channel: string): Step => ({ do: "connection-ends", channel });
-export const declareQueue = (channel: string, queue: string, words: QueueWords = {}): Step => ({ do: "declare-queue", channel, queue, ...words });
-export const deleteQueue = (channel: string, queue: string, words: { ifUnused?: boolean; ifEmpty?: boolean } = {}): Step => ({ do: "delete-queue", channel, queue, ...words });
+export const declareQueue = (channel: string, queue: string, words: QueueWords = {}): Step => ({
+  do: "declare-queue",
+  channel,
+  queue,
+  ...words,
+});
+export const deleteQueue = (
+  channel: string,
+  queue: string,
+  words: { ifUnused?: boolean; ifEmpty?: boolean } = {},
+): Step => ({ do: "delete-queue", channel, queue, ...words });
 export const purge = (channel: string, queue: string): Step => ({ do: "purge", channel, queue });
-export const bind = (channel: string, queue: string, exchange: string, words: BindWords = {}): Step => ({ do: "bind", channel, queue, exchange, ...words });
-export const unbind = (channel: string, queue: string, exchange: string, words: BindWords = {}): Step => ({ do: "unbind", channel, queue, exchange, ...words });
-export const declareExchange = (channel: string, exchange: string, type: string, words: ExchangeWords = {}): Step => ({ do: "declare-exchange", channel, exchange, type, ...words });
-export const deleteExchange = (channel: string, exchange: string, words: { ifUnused?: boolean } = {}): Step => ({ do: "delete-exchange", channel, exchange, ...words });
-export const publish = (channel: string, body: Body, words: PublishWords): Step => ({ do: "publish", channel, body, ...words });
+export const bind = (channel: string, queue: string, exchange: string, words: BindWords = {}): Step => ({
+  do: "bind",
+  channel,
+  queue,
+  exchange,
+  ...words,
+});
+export const unbind = (channel: string, queue: string, exchange: string, words: BindWords = {}): Step => ({
+  do: "unbind",
+  channel,
+  queue,
+  exchange,
+  ...words,
+});
+export const declareExchange = (channel: string, exchange: string, type: string, words: ExchangeWords = {}): Step => ({
+  do: "declare-exchange",
+  channel,
+  exchange,
+  type,
+  ...words,
+});
+export const deleteExchange = (channel: string, exchange: string, words: { ifUnused?: boolean } = {}): Step => ({
+  do: "delete-exchange",
+  channel,
+  exchange,
+  ...words,
+});
+export const publish = (channel: string, body: Body, words: PublishWords): Step => ({
+  do: "publish",
+  channel,
+  body,
+  ...words,
+});
 /** Waits until every publish of the channel is confirmed; shows returns and confirms in order. */
 export const confirms = (channel: string): Step => ({ do: "confirms", channel });
-export const consume = (channel: string, queue: string, tag: string, words: ConsumeWords = {}): Step => ({ do: "consume", channel, queue, tag, ...words });
+export const consume = (channel: string, queue: string, tag: string, words: ConsumeWords = {}): Step => ({
+  do: "consume",
+  channel,
+  queue,
+  tag,
+  ...words,
+});
 export const cancel = (channel: string, tag: string): Step => ({ do: "cancel", channel, tag });
 /** Waits until the broker cancels the consumer. */
 export const cancelled = (channel: string, tag: string): Step => ({ do: "cancelled", channel, tag });
 /** Waits for so many deliveries; shows bodies, "(again)" where redelivered. `full`: everything. */
-export const deliveries = (channel: string, count: number, full = false): Step => ({ do: "deliveries", channel, count, full });
+export const deliveries = (channel: string, count: number, full = false): Step => ({
+  do: "deliveries",
+  channel,
+  count,
+  full,
+});
 /** Makes sure that nothing more is on its way to the channel; shows the queue's counts and what came. */
 export const quiet = (channel: string, queue: string): Step => ({ do: "quiet", channel, queue });
-export const get = (channel: string, queue: string, words: { noAck?: boolean; full?: boolean } = {}): Step => ({ do: "get", channel, queue, ...words });
+export const get = (channel: string, queue: string, words: { noAck?: boolean; full?: boolean } = {}): Step => ({
+  do: "get",
+  channel,
+  queue,
+  ...words,
+});
 /** `message`: the body of the latest delivery on this channel, or a raw delivery tag. */
-export const ack = (channel: string, message: string | number, words: SettleWords = {}): Step => ({ do: "ack", channel, message, ...words });
-export const nack = (channel: string, message: string | number, words: SettleWords = {}): Step => ({ do: "nack", channel, message, ...words });
-export const reject = (channel: string, message: string | number, words: SettleWords = {}): Step => ({ do: "reject", channel, message, ...words });
+export const ack = (channel: string, message: string | number, words: SettleWords = {}): Step => ({
+  do: "ack",
+  channel,
+  message,
+  ...words,
+});
+export const nack = (channel: string, message: string | number, words: SettleWords = {}): Step => ({
+  do: "nack",
+  channel,
+  message,
+  ...words,
+});
+export const reject = (channel: string, message: string | number, words: SettleWords = {}): Step => ({
+  do: "reject",
+  channel,
+  message,
+  ...words,
+});
 export const qos = (channel: string, count: number, global = false): Step => ({ do: "qos", channel, count, global });
 export const recover = (channel: string, requeue: boolean): Step => ({ do: "recover", channel, requeue });
 

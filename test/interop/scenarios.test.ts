@@ -25,7 +25,11 @@ import { ROUTING_SCENARIOS } from "./scenarios/routing.ts";
 import { TOPOLOGY_SCENARIOS } from "./scenarios/topology.ts";
 
 const SCENARIOS = [
-  ...DELIVERY_SCENARIOS, ...ROUTING_SCENARIOS, ...PUBLISHING_SCENARIOS, ...TOPOLOGY_SCENARIOS, ...REFUSAL_SCENARIOS,
+  ...DELIVERY_SCENARIOS,
+  ...ROUTING_SCENARIOS,
+  ...PUBLISHING_SCENARIOS,
+  ...TOPOLOGY_SCENARIOS,
+  ...REFUSAL_SCENARIOS,
 ];
 
 let quayside: Broker;
@@ -47,7 +51,10 @@ function clientOf(name: ClientName): Client {
 }
 
 /** Runs the same steps on each broker at the same time; throws with all complaints. */
-async function compare(runs: readonly { run: Run; broker: Broker }[], steps: readonly (Step | Expected)[]): Promise<void> {
+async function compare(
+  runs: readonly { run: Run; broker: Broker }[],
+  steps: readonly (Step | Expected)[],
+): Promise<void> {
   const shown = await Promise.all(runs.map(({ run }) => run.steps(steps)));
   const peer: readonly Shown[] | undefined = runs.length > 1 ? shown[1] : undefined;
   const found = runs.flatMap(({ broker }, index) =>
@@ -112,13 +119,18 @@ describe("Client libraries", () => {
     for (const scenario of RAW_SCENARIOS) {
       test(scenario.guarantee, async () => {
         const brokers = rabbitmq === undefined ? [quayside] : [quayside, rabbitmq];
-        const answers = await Promise.all(brokers.map(async (broker) => {
-          const client = await RawClient.connect(broker);
-          const shown = await scenario.run(client).finally(() => client.close());
-          return [broker.name, shown] as const;
-        }));
+        const answers = await Promise.all(
+          brokers.map(async (broker) => {
+            const client = await RawClient.connect(broker);
+            const shown = await scenario.run(client).finally(() => client.close());
+            return [broker.name, shown] as const;
+          }),
+        );
         const expected = { quayside: scenario.differs?.quayside ?? scenario.shows, rabbitmq: scenario.shows };
-        assert.deepEqual(Object.fromEntries(answers), Object.fromEntries(brokers.map(({ name }) => [name, expected[name]])));
+        assert.deepEqual(
+          Object.fromEntries(answers),
+          Object.fromEntries(brokers.map(({ name }) => [name, expected[name]])),
+        );
       });
     }
   });

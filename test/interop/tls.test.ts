@@ -33,10 +33,29 @@ const STEPS = [
 
 function makeCertificate(folder: string): { key: string; certificate: string } {
   const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
-  const made = spawnSync("openssl", [
-    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-    "-subj", "/CN=quayside interop", "-addext", `subjectAltName=IP:${HOST}`, "-keyout", key, "-out", certificate,
-  ], { encoding: "utf8" });
+  const made = spawnSync(
+    "openssl",
+    [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-days",
+      "2",
+      "-subj",
+      "/CN=quayside interop",
+      "-addext",
+      `subjectAltName=IP:${HOST}`,
+      "-keyout",
+      key,
+      "-out",
+      certificate,
+    ],
+    { encoding: "utf8" },
+  );
   assert.equal(made.status, 0, made.stderr);
   return { key, certificate };
 }
@@ -66,7 +85,9 @@ describe("TLS", () => {
       if (!HAS_OPENSSL) return missing(t, "openssl");
       if (name === "pika" && PIKA === undefined) return missing(t, "python3-pika");
       const makers: Record<ClientName, () => Client> = {
-        amqplib: amqplibClient, "rabbitmq-client": rabbitmqClient, "amqp-client.js": amqpClientJs,
+        amqplib: amqplibClient,
+        "rabbitmq-client": rabbitmqClient,
+        "amqp-client.js": amqpClientJs,
         pika: () => pikaClient(PIKA ?? "python3"),
       };
       const client = makers[name]();

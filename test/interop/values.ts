@@ -9,8 +9,19 @@ export interface Notation {
 }
 
 const PROPERTY_NAMES: readonly (keyof Properties)[] = [
-  "content-type", "content-encoding", "headers", "delivery-mode", "priority", "correlation-id", "reply-to",
-  "expiration", "message-id", "timestamp", "type", "user-id", "app-id",
+  "content-type",
+  "content-encoding",
+  "headers",
+  "delivery-mode",
+  "priority",
+  "correlation-id",
+  "reply-to",
+  "expiration",
+  "message-id",
+  "timestamp",
+  "type",
+  "user-id",
+  "app-id",
 ];
 
 /** "content-type" -> "contentType", as all three JavaScript clients spell properties. */

@@ -4,8 +4,15 @@ import { readFileSync } from "node:fs";
 import { AMQPClient } from "@cloudamqp/amqp-client";
 import type { AMQPChannel, AMQPMessage } from "@cloudamqp/amqp-client";
 import type {
-  Binding, Client, ClientChannel, ClientConnection, ConnectOptions, ConsumeOptions, ExchangeOptions,
-  OutgoingMessage, QueueOptions,
+  Binding,
+  Client,
+  ClientChannel,
+  ClientConnection,
+  ConnectOptions,
+  ConsumeOptions,
+  ExchangeOptions,
+  OutgoingMessage,
+  QueueOptions,
 } from "../client.ts";
 import type { ChannelRecord, CloseReason, ConnectionRecord, SeenMessage } from "../record.ts";
 import { fromClientProperties, toClientProperties, toClientTable } from "../values.ts";
@@ -54,7 +61,10 @@ class AmqpClientJsChannel implements ClientChannel {
       record.noteReturn(message.replyCode ?? 0, message.replyText ?? "", bodyBytes(message));
   }
 
-  async declareQueue(name: string, options: QueueOptions): Promise<{ queue: string; messages: number; consumers: number }> {
+  async declareQueue(
+    name: string,
+    options: QueueOptions,
+  ): Promise<{ queue: string; messages: number; consumers: number }> {
     const ok = await this.#channel.queueDeclare(name, options, toClientTable(options.arguments, NOTATION));
     return { queue: ok.name, messages: ok.messageCount, consumers: ok.consumerCount };
   }
@@ -94,7 +104,9 @@ class AmqpClientJsChannel implements ClientChannel {
     this.#record.unconfirmed += 1;
     sent.then(
       () => this.#record.noteConfirm(true),
-      () => { if (this.#record.closed === undefined) this.#record.noteConfirm(false); },
+      () => {
+        if (this.#record.closed === undefined) this.#record.noteConfirm(false);
+      },
     );
   }
 

@@ -4,8 +4,15 @@ import { readFileSync } from "node:fs";
 import { connect } from "amqplib";
 import type { Channel, ChannelModel, ConsumeMessage, GetMessage, Message } from "amqplib";
 import type {
-  Binding, Client, ClientChannel, ClientConnection, ConnectOptions, ConsumeOptions, ExchangeOptions,
-  OutgoingMessage, QueueOptions,
+  Binding,
+  Client,
+  ClientChannel,
+  ClientConnection,
+  ConnectOptions,
+  ConsumeOptions,
+  ExchangeOptions,
+  OutgoingMessage,
+  QueueOptions,
 } from "../client.ts";
 import type { ChannelRecord, CloseReason, ConnectionRecord, SeenMessage } from "../record.ts";
 import { fromClientProperties, toClientProperties, toClientTable } from "../values.ts";
@@ -60,12 +67,18 @@ class AmqplibChannel implements ClientChannel {
     });
   }
 
-  async declareQueue(name: string, options: QueueOptions): Promise<{ queue: string; messages: number; consumers: number }> {
+  async declareQueue(
+    name: string,
+    options: QueueOptions,
+  ): Promise<{ queue: string; messages: number; consumers: number }> {
     const { durable, exclusive, autoDelete } = options;
     const ok = options.passive
       ? await this.#channel.checkQueue(name)
       : await this.#channel.assertQueue(name, {
-          durable, exclusive, autoDelete, arguments: toClientTable(options.arguments, NOTATION),
+          durable,
+          exclusive,
+          autoDelete,
+          arguments: toClientTable(options.arguments, NOTATION),
         });
     return { queue: ok.queue, messages: ok.messageCount, consumers: ok.consumerCount };
   }
@@ -197,11 +210,19 @@ export function amqplibClient(): Client {
       const { host, port, user, password, vhost, certificateFile } = options;
       const tls = certificateFile === undefined ? {} : { ca: [readFileSync(certificateFile)] };
       try {
-        const model = await connect({
-          protocol: certificateFile === undefined ? "amqp" : "amqps",
-          hostname: host, port, username: user, password, vhost,
-          heartbeat: options.heartbeatS, frameMax: options.frameMaxBytes,
-        }, { ...tls, noDelay: true });
+        const model = await connect(
+          {
+            protocol: certificateFile === undefined ? "amqp" : "amqps",
+            hostname: host,
+            port,
+            username: user,
+            password,
+            vhost,
+            heartbeat: options.heartbeatS,
+            frameMax: options.frameMaxBytes,
+          },
+          { ...tls, noDelay: true },
+        );
         model.on("error", (error: unknown) => record.noteClosed(reasonOf("connection", error)));
         model.on("close", (error: unknown) => {
           if (error instanceof Error) record.noteClosed(reasonOf("connection", error));

@@ -4,8 +4,15 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import type {
-  Binding, Client, ClientChannel, ClientConnection, ConnectOptions, ConsumeOptions, ExchangeOptions,
-  OutgoingMessage, QueueOptions,
+  Binding,
+  Client,
+  ClientChannel,
+  ClientConnection,
+  ConnectOptions,
+  ConsumeOptions,
+  ExchangeOptions,
+  OutgoingMessage,
+  QueueOptions,
 } from "../client.ts";
 import type { ChannelRecord, ConnectionRecord, SeenMessage } from "../record.ts";
 import { sourceFile } from "../paths.ts";
@@ -131,8 +138,15 @@ class PikaChannel implements ClientChannel {
     await this.#ask(op, fields);
   }
 
-  async declareQueue(queue: string, options: QueueOptions): Promise<{ queue: string; messages: number; consumers: number }> {
-    return (await this.#ask("declare-queue", { queue, ...options })) as { queue: string; messages: number; consumers: number };
+  async declareQueue(
+    queue: string,
+    options: QueueOptions,
+  ): Promise<{ queue: string; messages: number; consumers: number }> {
+    return (await this.#ask("declare-queue", { queue, ...options })) as {
+      queue: string;
+      messages: number;
+      consumers: number;
+    };
   }
 
   async deleteQueue(queue: string, options: { ifUnused: boolean; ifEmpty: boolean }): Promise<number> {

@@ -5,8 +5,15 @@ import { readFileSync } from "node:fs";
 import { Connection } from "rabbitmq-client";
 import type { AsyncMessage, Channel, ReturnedMessage, SyncMessage } from "rabbitmq-client";
 import type {
-  Binding, Client, ClientChannel, ClientConnection, ConnectOptions, ConsumeOptions, ExchangeOptions,
-  OutgoingMessage, QueueOptions,
+  Binding,
+  Client,
+  ClientChannel,
+  ClientConnection,
+  ConnectOptions,
+  ConsumeOptions,
+  ExchangeOptions,
+  OutgoingMessage,
+  QueueOptions,
 } from "../client.ts";
 import type { ChannelRecord, CloseReason, ConnectionRecord, SeenMessage } from "../record.ts";
 import { fromClientProperties, toClientProperties, toClientTable } from "../values.ts";
@@ -14,15 +21,30 @@ import type { Notation } from "../values.ts";
 
 /** The library has no way to write a timestamp or raw bytes into a header table. */
 const NOTATION: Notation = {
-  timestamp: () => { throw new Error("rabbitmq-client cannot encode a timestamp header"); },
-  bytes: () => { throw new Error("rabbitmq-client cannot encode a byte header"); },
+  timestamp: () => {
+    throw new Error("rabbitmq-client cannot encode a timestamp header");
+  },
+  bytes: () => {
+    throw new Error("rabbitmq-client cannot encode a byte header");
+  },
 };
 
 const REPLY_CODES = new Map([
-  ["CONNECTION_FORCED", 320], ["INVALID_PATH", 402], ["ACCESS_REFUSED", 403], ["NOT_FOUND", 404],
-  ["RESOURCE_LOCKED", 405], ["PRECONDITION_FAILED", 406], ["FRAME_ERROR", 501], ["SYNTAX_ERROR", 502],
-  ["COMMAND_INVALID", 503], ["CHANNEL_ERROR", 504], ["UNEXPECTED_FRAME", 505], ["RESOURCE_ERROR", 506],
-  ["NOT_ALLOWED", 530], ["NOT_IMPLEMENTED", 540], ["INTERNAL_ERROR", 541],
+  ["CONNECTION_FORCED", 320],
+  ["INVALID_PATH", 402],
+  ["ACCESS_REFUSED", 403],
+  ["NOT_FOUND", 404],
+  ["RESOURCE_LOCKED", 405],
+  ["PRECONDITION_FAILED", 406],
+  ["FRAME_ERROR", 501],
+  ["SYNTAX_ERROR", 502],
+  ["COMMAND_INVALID", 503],
+  ["CHANNEL_ERROR", 504],
+  ["UNEXPECTED_FRAME", 505],
+  ["RESOURCE_ERROR", 506],
+  ["NOT_ALLOWED", 530],
+  ["NOT_IMPLEMENTED", 540],
+  ["INTERNAL_ERROR", 541],
 ]);
 
 /** The library puts "QueueDeclare: " before the broker's words. */
@@ -76,10 +98,17 @@ class RabbitmqClientChannel implements ClientChannel {
     }
   }
 
-  async declareQueue(name: string, options: QueueOptions): Promise<{ queue: string; messages: number; consumers: number }> {
-    const ok = await this.#asked(this.#channel.queueDeclare({
-      ...options, queue: name, arguments: toClientTable(options.arguments, NOTATION),
-    }));
+  async declareQueue(
+    name: string,
+    options: QueueOptions,
+  ): Promise<{ queue: string; messages: number; consumers: number }> {
+    const ok = await this.#asked(
+      this.#channel.queueDeclare({
+        ...options,
+        queue: name,
+        arguments: toClientTable(options.arguments, NOTATION),
+      }),
+    );
     return { queue: ok.queue, messages: ok.messageCount, consumers: ok.consumerCount };
   }
 
@@ -93,12 +122,16 @@ class RabbitmqClientChannel implements ClientChannel {
 
   async bindQueue(b: Binding): Promise<void> {
     const table = toClientTable(b.arguments, NOTATION);
-    await this.#asked(this.#channel.queueBind({ queue: b.queue, exchange: b.exchange, routingKey: b.key, arguments: table }));
+    await this.#asked(
+      this.#channel.queueBind({ queue: b.queue, exchange: b.exchange, routingKey: b.key, arguments: table }),
+    );
   }
 
   async unbindQueue(b: Binding): Promise<void> {
     const table = toClientTable(b.arguments, NOTATION);
-    await this.#asked(this.#channel.queueUnbind({ queue: b.queue, exchange: b.exchange, routingKey: b.key, arguments: table }));
+    await this.#asked(
+      this.#channel.queueUnbind({ queue: b.queue, exchange: b.exchange, routingKey: b.key, arguments: table }),
+    );
   }
 
   async declareExchange(name: string, type: string, options: ExchangeOptions): Promise<void> {
@@ -113,7 +146,9 @@ class RabbitmqClientChannel implements ClientChannel {
   async publish(message: OutgoingMessage): Promise<void> {
     const envelope = {
       ...toClientProperties(message.properties, NOTATION, (seconds) => seconds),
-      exchange: message.exchange, routingKey: message.key, mandatory: message.mandatory,
+      exchange: message.exchange,
+      routingKey: message.key,
+      mandatory: message.mandatory,
     };
     const sent = this.#asked(this.#channel.basicPublish(envelope, message.body));
     if (!this.#confirms) return sent;
@@ -122,17 +157,21 @@ class RabbitmqClientChannel implements ClientChannel {
     // in the record is then the order on the wire.
     sent.then(
       () => setImmediate(() => this.#record.noteConfirm(true)),
-      () => { if (this.#record.closed === undefined) setImmediate(() => this.#record.noteConfirm(false)); },
+      () => {
+        if (this.#record.closed === undefined) setImmediate(() => this.#record.noteConfirm(false));
+      },
     );
   }
 
   async consume(queue: string, options: ConsumeOptions): Promise<void> {
     const { tag, noAck, exclusive } = options;
     const table = toClientTable(options.arguments, NOTATION);
-    await this.#asked(this.#channel.basicConsume(
-      { queue, consumerTag: tag, noAck, exclusive, arguments: table },
-      (message: AsyncMessage) => this.#record.noteDelivery(seen(message, tag)),
-    ));
+    await this.#asked(
+      this.#channel.basicConsume(
+        { queue, consumerTag: tag, noAck, exclusive, arguments: table },
+        (message: AsyncMessage) => this.#record.noteDelivery(seen(message, tag)),
+      ),
+    );
   }
 
   async cancel(consumer: string): Promise<void> {
@@ -204,8 +243,14 @@ export function rabbitmqClient(): Client {
     async connect(options: ConnectOptions, record: ConnectionRecord): Promise<ClientConnection> {
       const { host, port, user, password, vhost, certificateFile } = options;
       const connection = new Connection({
-        hostname: host, port, username: user, password, vhost,
-        heartbeat: options.heartbeatS, frameMax: options.frameMaxBytes, noDelay: true,
+        hostname: host,
+        port,
+        username: user,
+        password,
+        vhost,
+        heartbeat: options.heartbeatS,
+        frameMax: options.frameMaxBytes,
+        noDelay: true,
         ...(certificateFile === undefined ? {} : { tls: { ca: [readFileSync(certificateFile)] } }),
       });
       connection.on("error", (error: unknown) => {

@@ -1,7 +1,18 @@
 // Publisher confirms, returns, properties and bodies.
 
 import {
-  ack, bind, confirms, consume, declareExchange, declareQueue, deliveries, get, open, publish, quiet, see,
+  ack,
+  bind,
+  confirms,
+  consume,
+  declareExchange,
+  declareQueue,
+  deliveries,
+  get,
+  open,
+  publish,
+  quiet,
+  see,
 } from "../scenario.ts";
 import type { Scenario } from "../scenario.ts";
 import { bodyBytes, showBody } from "../runner.ts";
@@ -45,10 +56,15 @@ const confirming: Scenario[] = [
     steps: [
       open("p", { confirms: true }),
       declareQueue("p", "batch", { durable: true }),
-      ...Array.from({ length: 100 }, (_, i) => publish("p", `m${i}`, { to: "batch", properties: { "delivery-mode": 2 } })),
+      ...Array.from({ length: 100 }, (_, i) =>
+        publish("p", `m${i}`, { to: "batch", properties: { "delivery-mode": 2 } }),
+      ),
       see(confirms("p"), ["ack x100"]),
       consume("p", "batch", "tag", { noAck: true }),
-      see(deliveries("p", 100), Array.from({ length: 100 }, (_, i) => `m${i}`)),
+      see(
+        deliveries("p", 100),
+        Array.from({ length: 100 }, (_, i) => `m${i}`),
+      ),
     ],
   },
   {
@@ -71,7 +87,8 @@ const confirming: Scenario[] = [
   {
     guarantee: "Confirms of two channels are counted apart",
     steps: [
-      open("p", { confirms: true }), open("q", { on: "p", confirms: true }),
+      open("p", { confirms: true }),
+      open("q", { on: "p", confirms: true }),
       declareQueue("p", "both", { durable: true }),
       publish("p", "1", { to: "both", properties: { "delivery-mode": 2 } }),
       publish("q", "2", { to: "both", properties: { "delivery-mode": 2 } }),
@@ -83,7 +100,8 @@ const confirming: Scenario[] = [
   {
     guarantee: "A message to a consumer that waits is confirmed too",
     steps: [
-      open("p", { confirms: true }), open("c"),
+      open("p", { confirms: true }),
+      open("c"),
       declareQueue("p", "direct"),
       consume("c", "direct", "tag"),
       publish("p", "x", { to: "direct", properties: { "delivery-mode": 2 } }),
@@ -104,7 +122,8 @@ const content: Scenario[] = [
       declareQueue("p", "props"),
       publish("p", "x", { to: "props", properties: PROPERTIES }),
       see(get("p", "props", { full: true }), {
-        message: { redelivered: false, exchange: "", key: "props", properties: PROPERTIES, body: "x" }, left: 0,
+        message: { redelivered: false, exchange: "", key: "props", properties: PROPERTIES, body: "x" },
+        left: 0,
       }),
     ],
   },
@@ -116,26 +135,51 @@ const content: Scenario[] = [
       publish("p", "x", {
         to: "heads",
         properties: {
-          timestamp: 1, "delivery-mode": 1,
+          timestamp: 1,
+          "delivery-mode": 1,
           headers: {
-            text: "täxt ✓", nothing: null, yes: true, no: false, small: 7, negative: -7, byte: 200, short: -30_000,
+            text: "täxt ✓",
+            nothing: null,
+            yes: true,
+            no: false,
+            small: 7,
+            negative: -7,
+            byte: 200,
+            short: -30_000,
             int: 2_000_000_000,
-            list: [1, "two", false, [3, null], { deep: 4 }], table: { a: 1, b: { c: "d" } }, emptyList: [], emptyTable: {},
+            list: [1, "two", false, [3, null], { deep: 4 }],
+            table: { a: 1, b: { c: "d" } },
+            emptyList: [],
+            emptyTable: {},
             "": "empty name",
           },
         },
       }),
       see(get("p", "heads", { full: true }), {
         message: {
-          redelivered: false, exchange: "", key: "heads", body: "x",
+          redelivered: false,
+          exchange: "",
+          key: "heads",
+          body: "x",
           properties: {
             headers: {
-              text: "täxt ✓", nothing: null, yes: true, no: false, small: 7, negative: -7, byte: 200, short: -30_000,
+              text: "täxt ✓",
+              nothing: null,
+              yes: true,
+              no: false,
+              small: 7,
+              negative: -7,
+              byte: 200,
+              short: -30_000,
               int: 2_000_000_000,
-              list: [1, "two", false, [3, null], { deep: 4 }], table: { a: 1, b: { c: "d" } }, emptyList: [], emptyTable: {},
+              list: [1, "two", false, [3, null], { deep: 4 }],
+              table: { a: 1, b: { c: "d" } },
+              emptyList: [],
+              emptyTable: {},
               "": "empty name",
             },
-            "delivery-mode": 1, timestamp: 1,
+            "delivery-mode": 1,
+            timestamp: 1,
           },
         },
         left: 0,
@@ -149,12 +193,27 @@ const content: Scenario[] = [
       declareQueue("p", "heads"),
       publish("p", "x", {
         to: "heads",
-        properties: { headers: { when: { $: "timestamp", seconds: 1_700_000_000 }, raw: { $: "bytes", hex: "00ff10" }, long: 2 ** 52 } },
+        properties: {
+          headers: {
+            when: { $: "timestamp", seconds: 1_700_000_000 },
+            raw: { $: "bytes", hex: "00ff10" },
+            long: 2 ** 52,
+          },
+        },
       }),
       see(get("p", "heads", { full: true }), {
         message: {
-          redelivered: false, exchange: "", key: "heads", body: "x",
-          properties: { headers: { when: { $: "timestamp", seconds: 1_700_000_000 }, raw: { $: "bytes", hex: "00ff10" }, long: 2 ** 52 } },
+          redelivered: false,
+          exchange: "",
+          key: "heads",
+          body: "x",
+          properties: {
+            headers: {
+              when: { $: "timestamp", seconds: 1_700_000_000 },
+              raw: { $: "bytes", hex: "00ff10" },
+              long: 2 ** 52,
+            },
+          },
         },
         left: 0,
       }),
@@ -166,10 +225,16 @@ const content: Scenario[] = [
     steps: [
       open("p"),
       declareQueue("p", "heads"),
-      publish("p", "x", { to: "heads", properties: { "delivery-mode": 1, timestamp: 1, headers: { half: { $: "double", value: -1.5 } } } }),
+      publish("p", "x", {
+        to: "heads",
+        properties: { "delivery-mode": 1, timestamp: 1, headers: { half: { $: "double", value: -1.5 } } },
+      }),
       see(get("p", "heads", { full: true }), {
         message: {
-          redelivered: false, exchange: "", key: "heads", body: "x",
+          redelivered: false,
+          exchange: "",
+          key: "heads",
+          body: "x",
           properties: { headers: { half: { $: "double", value: -1.5 } }, "delivery-mode": 1, timestamp: 1 },
         },
         left: 0,
@@ -180,7 +245,8 @@ const content: Scenario[] = [
   {
     guarantee: "A body of 5 MB that needs many frames arrives whole",
     steps: [
-      open("p", { confirms: true }), open("c", { frameMaxBytes: 16_384 }),
+      open("p", { confirms: true }),
+      open("c", { frameMaxBytes: 16_384 }),
       declareQueue("p", "large", { durable: true }),
       publish("p", LARGE, { to: "large", properties: { "delivery-mode": 2 } }),
       see(confirms("p"), ["ack"]),
@@ -195,7 +261,10 @@ const content: Scenario[] = [
       declareQueue("p", "edges"),
       ...[8183, 8184, 8185, 16_368, 16_369].map((bytes) => publish("p", { bytes }, { to: "edges" })),
       consume("p", "edges", "tag", { noAck: true }),
-      see(deliveries("p", 5), [8183, 8184, 8185, 16_368, 16_369].map((bytes) => shown({ bytes }))),
+      see(
+        deliveries("p", 5),
+        [8183, 8184, 8185, 16_368, 16_369].map((bytes) => shown({ bytes })),
+      ),
     ],
   },
   {
@@ -203,7 +272,8 @@ const content: Scenario[] = [
     steps: [
       open("p"),
       declareQueue("p", "empty"),
-      publish("p", "", { to: "empty" }), publish("p", "after", { to: "empty" }),
+      publish("p", "", { to: "empty" }),
+      publish("p", "after", { to: "empty" }),
       see(get("p", "empty"), { message: "", left: 1 }),
       see(get("p", "empty"), { message: "after", left: 0 }),
       consume("p", "empty", "tag", { noAck: true }),

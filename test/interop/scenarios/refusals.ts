@@ -1,8 +1,29 @@
 // What a broker refuses, with which code, at which level, and in which words.
 
 import {
-  ack, bind, closeConnection, confirms, connectionEnds, consume, declareExchange, declareQueue, deleteExchange,
-  deleteQueue, deliveries, ends, expelled, get, nack, open, publish, purge, qos, quiet, recover, refused, see,
+  ack,
+  bind,
+  closeConnection,
+  confirms,
+  connectionEnds,
+  consume,
+  declareExchange,
+  declareQueue,
+  deleteExchange,
+  deleteQueue,
+  deliveries,
+  ends,
+  expelled,
+  get,
+  nack,
+  open,
+  publish,
+  purge,
+  qos,
+  quiet,
+  recover,
+  refused,
+  see,
   seeDifferent,
 } from "../scenario.ts";
 import type { Scenario } from "../scenario.ts";
@@ -10,10 +31,16 @@ import type { Scenario } from "../scenario.ts";
 const noQueue = (queue: string): string => `NOT_FOUND - no queue '${queue}' in vhost '/'`;
 const noExchange = (exchange: string): string => `NOT_FOUND - no exchange '${exchange}' in vhost '/'`;
 
-function unequal(kind: "queue" | "exchange", name: string, words: { argument: string; received: string; current: string }): string {
+function unequal(
+  kind: "queue" | "exchange",
+  name: string,
+  words: { argument: string; received: string; current: string },
+): string {
   const { argument, received, current } = words;
-  return `PRECONDITION_FAILED - inequivalent arg '${argument}' for ${kind} '${name}' in vhost '/': ` +
-    `received ${received} but current is ${current}`;
+  return (
+    `PRECONDITION_FAILED - inequivalent arg '${argument}' for ${kind} '${name}' in vhost '/': ` +
+    `received ${received} but current is ${current}`
+  );
 }
 
 const missing: Scenario[] = [
@@ -42,7 +69,8 @@ const missing: Scenario[] = [
   {
     guarantee: "Publishing to a missing exchange ends the channel with 404",
     steps: [
-      open("a"), open("b", { on: "a" }),
+      open("a"),
+      open("b", { on: "a" }),
       publish("a", "x", { exchange: "none", key: "k" }),
       refused(ends("a"), 404, noExchange("none")),
       see(declareQueue("b", "alive"), { queue: "alive", messages: 0, consumers: 0 }),
@@ -65,7 +93,8 @@ const missing: Scenario[] = [
   {
     guarantee: "An error on one channel returns its unacked messages and leaves the others alone",
     steps: [
-      open("a"), open("b", { on: "a" }),
+      open("a"),
+      open("b", { on: "a" }),
       declareQueue("a", "work"),
       publish("a", "x", { to: "work" }),
       see(get("a", "work"), { message: "x", left: 0 }),
@@ -81,11 +110,17 @@ const inequivalent: Scenario[] = [
     steps: [
       open("a"),
       declareQueue("a", "fixed", { durable: true, arguments: { "x-queue-type": "classic" } }),
-      refused(declareQueue("a", "fixed", { durable: false, arguments: { "x-queue-type": "classic" } }), 406,
-        unequal("queue", "fixed", { argument: "durable", received: "'false'", current: "'true'" })),
+      refused(
+        declareQueue("a", "fixed", { durable: false, arguments: { "x-queue-type": "classic" } }),
+        406,
+        unequal("queue", "fixed", { argument: "durable", received: "'false'", current: "'true'" }),
+      ),
       open("b", { on: "a" }),
-      refused(declareQueue("b", "fixed", { durable: true, autoDelete: true }), 406,
-        unequal("queue", "fixed", { argument: "auto_delete", received: "'true'", current: "'false'" })),
+      refused(
+        declareQueue("b", "fixed", { durable: true, autoDelete: true }),
+        406,
+        unequal("queue", "fixed", { argument: "auto_delete", received: "'true'", current: "'false'" }),
+      ),
     ],
   },
   {
@@ -93,17 +128,29 @@ const inequivalent: Scenario[] = [
     steps: [
       open("a"),
       declareExchange("a", "fixed", "direct", { durable: true }),
-      refused(declareExchange("a", "fixed", "fanout", { durable: true }), 406,
-        unequal("exchange", "fixed", { argument: "type", received: "'fanout'", current: "'direct'" })),
+      refused(
+        declareExchange("a", "fixed", "fanout", { durable: true }),
+        406,
+        unequal("exchange", "fixed", { argument: "type", received: "'fanout'", current: "'direct'" }),
+      ),
       open("b", { on: "a" }),
-      refused(declareExchange("b", "fixed", "direct", { durable: false }), 406,
-        unequal("exchange", "fixed", { argument: "durable", received: "'false'", current: "'true'" })),
+      refused(
+        declareExchange("b", "fixed", "direct", { durable: false }),
+        406,
+        unequal("exchange", "fixed", { argument: "durable", received: "'false'", current: "'true'" }),
+      ),
       open("c", { on: "a" }),
-      refused(declareExchange("c", "fixed", "direct", { durable: true, autoDelete: true }), 406,
-        unequal("exchange", "fixed", { argument: "auto_delete", received: "'true'", current: "'false'" })),
+      refused(
+        declareExchange("c", "fixed", "direct", { durable: true, autoDelete: true }),
+        406,
+        unequal("exchange", "fixed", { argument: "auto_delete", received: "'true'", current: "'false'" }),
+      ),
       open("d", { on: "a" }),
-      refused(declareExchange("d", "fixed", "direct", { durable: true, internal: true }), 406,
-        unequal("exchange", "fixed", { argument: "internal", received: "'true'", current: "'false'" })),
+      refused(
+        declareExchange("d", "fixed", "direct", { durable: true, internal: true }),
+        406,
+        unequal("exchange", "fixed", { argument: "internal", received: "'true'", current: "'false'" }),
+      ),
     ],
   },
   {
@@ -124,11 +171,23 @@ const access: Scenario[] = [
     guarantee: "Names that begin with amq. are reserved",
     steps: [
       open("a"),
-      refused(declareQueue("a", "amq.mine"), 403, "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'"),
+      refused(
+        declareQueue("a", "amq.mine"),
+        403,
+        "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'",
+      ),
       open("b", { on: "a" }),
-      refused(declareExchange("b", "amq.mine", "direct"), 403, "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'"),
+      refused(
+        declareExchange("b", "amq.mine", "direct"),
+        403,
+        "ACCESS_REFUSED - exchange name 'amq.mine' contains reserved prefix 'amq.*'",
+      ),
       open("c", { on: "a" }),
-      refused(deleteExchange("c", "amq.topic"), 403, "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed"),
+      refused(
+        deleteExchange("c", "amq.topic"),
+        403,
+        "ACCESS_REFUSED - deletion of system exchange 'amq.topic' in vhost '/' not allowed",
+      ),
     ],
   },
   {
@@ -136,11 +195,19 @@ const access: Scenario[] = [
     steps: [
       open("a"),
       declareQueue("a", "q1"),
-      refused(bind("a", "q1", "", { key: "k" }), 403, "ACCESS_REFUSED - operation not permitted on the default exchange"),
+      refused(
+        bind("a", "q1", "", { key: "k" }),
+        403,
+        "ACCESS_REFUSED - operation not permitted on the default exchange",
+      ),
       open("b", { on: "a" }),
       refused(deleteExchange("b", ""), 403, "ACCESS_REFUSED - operation not permitted on the default exchange"),
       open("c", { on: "a" }),
-      refused(declareExchange("c", "", "direct"), 403, "ACCESS_REFUSED - operation not permitted on the default exchange"),
+      refused(
+        declareExchange("c", "", "direct"),
+        403,
+        "ACCESS_REFUSED - operation not permitted on the default exchange",
+      ),
     ],
   },
   {
@@ -155,12 +222,19 @@ const access: Scenario[] = [
   {
     guarantee: "An exclusive consumer excludes others, in either order",
     steps: [
-      open("a"), open("b"), open("b2", { on: "b" }),
-      declareQueue("a", "only"), declareQueue("a", "shared"),
+      open("a"),
+      open("b"),
+      open("b2", { on: "b" }),
+      declareQueue("a", "only"),
+      declareQueue("a", "shared"),
       consume("a", "only", "first", { exclusive: true }),
       refused(consume("b", "only", "second"), 403, "ACCESS_REFUSED - queue 'only' in vhost '/' in exclusive use"),
       consume("a", "shared", "third"),
-      refused(consume("b2", "shared", "fourth", { exclusive: true }), 403, "ACCESS_REFUSED - queue 'shared' in vhost '/' in exclusive use"),
+      refused(
+        consume("b2", "shared", "fourth", { exclusive: true }),
+        403,
+        "ACCESS_REFUSED - queue 'shared' in vhost '/' in exclusive use",
+      ),
     ],
   },
   {
@@ -171,8 +245,11 @@ const access: Scenario[] = [
   {
     guarantee: "A wrong password is refused with 403",
     steps: [
-      expelled(open("a", { password: "wrong" }), 403,
-        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile."),
+      expelled(
+        open("a", { password: "wrong" }),
+        403,
+        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile.",
+      ),
     ],
   },
 ];
@@ -180,11 +257,7 @@ const access: Scenario[] = [
 const misuse: Scenario[] = [
   {
     guarantee: "Acking an unknown tag is refused with 406",
-    steps: [
-      open("a"),
-      ack("a", 99),
-      refused(ends("a"), 406, "PRECONDITION_FAILED - unknown delivery tag 99"),
-    ],
+    steps: [open("a"), ack("a", 99), refused(ends("a"), 406, "PRECONDITION_FAILED - unknown delivery tag 99")],
   },
   {
     guarantee: "Acking a message twice is refused with 406",
@@ -218,23 +291,26 @@ const misuse: Scenario[] = [
       open("a"),
       declareQueue("a", "q1"),
       publish("a", "x", { to: "q1", properties: { "user-id": "somebody" } }),
-      refused(ends("a"), 406,
-        "PRECONDITION_FAILED - user_id property set to 'somebody' but authenticated user was 'guest'"),
+      refused(
+        ends("a"),
+        406,
+        "PRECONDITION_FAILED - user_id property set to 'somebody' but authenticated user was 'guest'",
+      ),
     ],
   },
   {
     guarantee: "recover without requeue is not implemented: 540 on the connection",
-    steps: [
-      open("a"),
-      expelled(recover("a", false), 540, "NOT_IMPLEMENTED - requeue=false"),
-    ],
+    steps: [open("a"), expelled(recover("a", false), 540, "NOT_IMPLEMENTED - requeue=false")],
   },
   {
     guarantee: "A bad queue argument is refused with 406, naming it",
     steps: [
       open("a"),
-      refused(declareQueue("a", "bad", { arguments: { "x-queue-type": "bogus" } }), 406,
-        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'bad' in vhost '/': \"unsupported queue type 'bogus'\""),
+      refused(
+        declareQueue("a", "bad", { arguments: { "x-queue-type": "bogus" } }),
+        406,
+        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'bad' in vhost '/': \"unsupported queue type 'bogus'\"",
+      ),
     ],
   },
   {
@@ -251,9 +327,11 @@ const misuse: Scenario[] = [
   {
     guarantee: "The same consumer tag on another channel is fine",
     steps: [
-      open("a"), open("b", { on: "a" }),
+      open("a"),
+      open("b", { on: "a" }),
       declareQueue("a", "q1"),
-      consume("a", "q1", "same"), consume("b", "q1", "same"),
+      consume("a", "q1", "same"),
+      consume("b", "q1", "same"),
       see(quiet("a", "q1"), { ready: 0, consumers: 2, came: [] }),
     ],
   },
@@ -266,7 +344,8 @@ const misuse: Scenario[] = [
       see(confirms("a"), ["ack"]),
       closeConnection("a"),
       open("a"),
-      qos("a", 10), consume("a", "q1", "tag"),
+      qos("a", 10),
+      consume("a", "q1", "tag"),
       see(deliveries("a", 1), ["x"]),
       see(deleteQueue("a", "q1"), { messages: 0 }),
     ],

@@ -1,7 +1,18 @@
 // What survives when the broker is stopped and started again.
 
 import {
-  bind, confirms, consume, declareExchange, declareQueue, deliveries, get, open, publish, publishAll, refused, see,
+  bind,
+  confirms,
+  consume,
+  declareExchange,
+  declareQueue,
+  deliveries,
+  get,
+  open,
+  publish,
+  publishAll,
+  refused,
+  see,
 } from "../scenario.ts";
 import type { Scenario } from "../scenario.ts";
 
@@ -31,20 +42,29 @@ export const RESTART_SCENARIOS: readonly Scenario[] = [
       see(get("c", "kept", { noAck: true }), { message: "2", left: 2 }),
       see(get("c", "kept", { noAck: true, full: true }), {
         message: {
-          redelivered: false, exchange: "kept-x", key: "a.b", properties: { headers: { n: 3 }, ...PERSISTENT }, body: "3",
+          redelivered: false,
+          exchange: "kept-x",
+          key: "a.b",
+          properties: { headers: { n: 3 }, ...PERSISTENT },
+          body: "3",
         },
         left: 1,
       }),
       see(get("c", "kept", { noAck: true }), { message: "4", left: 0 }),
       refused(declareQueue("c", "lost", { passive: true }), 404, "NOT_FOUND - no queue 'lost' in vhost '/'"),
       open("d", { on: "c" }),
-      refused(declareExchange("d", "lost-x", "topic", { passive: true }), 404, "NOT_FOUND - no exchange 'lost-x' in vhost '/'"),
+      refused(
+        declareExchange("d", "lost-x", "topic", { passive: true }),
+        404,
+        "NOT_FOUND - no exchange 'lost-x' in vhost '/'",
+      ),
     ],
   },
   {
     guarantee: "Messages that were out for an ack are there again after a restart, in their old places",
     steps: [
-      open("p", { confirms: true }), open("c"),
+      open("p", { confirms: true }),
+      open("c"),
       declareQueue("p", "out", { durable: true }),
       ...publishAll("p", ["1", "2", "3"], { to: "out", properties: PERSISTENT }),
       see(confirms("p"), ["ack x3"]),

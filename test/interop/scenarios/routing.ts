@@ -1,7 +1,18 @@
 // Exchanges and bindings.
 
 import {
-  bind, confirms, declareExchange, declareQueue, deleteExchange, deleteQueue, get, open, publish, purge, see, unbind,
+  bind,
+  confirms,
+  declareExchange,
+  declareQueue,
+  deleteExchange,
+  deleteQueue,
+  get,
+  open,
+  publish,
+  purge,
+  see,
+  unbind,
 } from "../scenario.ts";
 import type { Expected, Scenario, Step } from "../scenario.ts";
 
@@ -12,7 +23,8 @@ function counts(channel: string, expected: Readonly<Record<string, number>>): Ex
   );
 }
 
-const declareAll = (channel: string, queues: readonly string[]): Step[] => queues.map((queue) => declareQueue(channel, queue));
+const declareAll = (channel: string, queues: readonly string[]): Step[] =>
+  queues.map((queue) => declareQueue(channel, queue));
 
 function topic(key: string): Step {
   return publish("p", key, { exchange: "tree", key });
@@ -43,7 +55,8 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
       ...declareAll("p", ["red", "blue", "both"]),
       bind("p", "red", "direct", { key: "red" }),
       bind("p", "blue", "direct", { key: "blue" }),
-      bind("p", "both", "direct", { key: "red" }), bind("p", "both", "direct", { key: "blue" }),
+      bind("p", "both", "direct", { key: "red" }),
+      bind("p", "both", "direct", { key: "blue" }),
       bind("p", "both", "direct", { key: "blue" }),
       publish("p", "1", { exchange: "direct", key: "red" }),
       publish("p", "2", { exchange: "direct", key: "blue" }),
@@ -86,14 +99,23 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
       bind("p", "hash", "tree", { key: "#" }),
       bind("p", "ends", "tree", { key: "a.#" }),
       bind("p", "middle", "tree", { key: "#.b.#" }),
-      bind("p", "two", "tree", { key: "*.*" }), bind("p", "two", "tree", { key: "a.#" }),
+      bind("p", "two", "tree", { key: "*.*" }),
+      bind("p", "two", "tree", { key: "a.#" }),
       bind("p", "empty", "tree", { key: "" }),
-      topic("a.b.c"), topic("a"), topic("a.x"), topic("b"), topic(""), topic("a..c"), topic("x.b"), topic("a.b.c.d"),
+      topic("a.b.c"),
+      topic("a"),
+      topic("a.x"),
+      topic("b"),
+      topic(""),
+      topic("a..c"),
+      topic("x.b"),
+      topic("a.b.c.d"),
       see(confirms("p"), ["ack x8"]),
       ...counts("p", { exact: 1, star: 2, hash: 8, ends: 5, middle: 4, two: 6, empty: 1 }),
       unbind("p", "hash", "tree", { key: "#" }),
       unbind("p", "two", "tree", { key: "a.#" }),
-      topic("a.x"), topic("a.b.c"),
+      topic("a.x"),
+      topic("a.b.c"),
       see(confirms("p"), ["ack x2"]),
       ...counts("p", { exact: 2, star: 3, hash: 8, ends: 7, middle: 5, two: 7 }),
     ],
@@ -108,8 +130,11 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
       bind("p", "any", "heads", { arguments: { "x-match": "any", kind: "log", level: 3 } }),
       bind("p", "every", "heads", { arguments: {} }),
       bind("p", "present", "heads", { arguments: { "x-match": "all", kind: null } }),
-      header({ kind: "log", level: 3 }), header({ kind: "log" }), header({ level: 3, more: "x" }),
-      header({ kind: "other", level: 4 }), header({ kind: "log", level: "3" }),
+      header({ kind: "log", level: 3 }),
+      header({ kind: "log" }),
+      header({ level: 3, more: "x" }),
+      header({ kind: "other", level: 4 }),
+      header({ kind: "log", level: "3" }),
       publish("p", "none", { exchange: "heads" }),
       see(confirms("p"), ["ack x6"]),
       ...counts("p", { all: 1, any: 4, every: 6, present: 4 }),
@@ -162,12 +187,15 @@ export const ROUTING_SCENARIOS: readonly Scenario[] = [
       declareExchange("p", "fleeting", "direct", { autoDelete: true }),
       declareExchange("p", "fleeting", "direct", { passive: true }),
       declareQueue("p", "q1"),
-      bind("p", "q1", "fleeting", { key: "a" }), bind("p", "q1", "fleeting", { key: "b" }),
+      bind("p", "q1", "fleeting", { key: "a" }),
+      bind("p", "q1", "fleeting", { key: "b" }),
       unbind("p", "q1", "fleeting", { key: "a" }),
       declareExchange("p", "fleeting", "direct", { passive: true }),
       unbind("p", "q1", "fleeting", { key: "b" }),
       see(declareExchange("p", "fleeting", "direct", { passive: true }), {
-        closed: "channel", code: 404, text: "NOT_FOUND - no exchange 'fleeting' in vhost '/'",
+        closed: "channel",
+        code: 404,
+        text: "NOT_FOUND - no exchange 'fleeting' in vhost '/'",
       }),
     ],
   },

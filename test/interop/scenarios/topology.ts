@@ -1,8 +1,23 @@
 // Life of queues and exchanges: declare, redeclare, exclusive, auto-delete, delete, purge.
 
 import {
-  bind, cancel, closeConnection, consume, declareExchange, declareQueue, deleteExchange, deleteQueue, deliveries,
-  get, open, publish, publishAll, purge, quiet, refused, see,
+  bind,
+  cancel,
+  closeConnection,
+  consume,
+  declareExchange,
+  declareQueue,
+  deleteExchange,
+  deleteQueue,
+  deliveries,
+  get,
+  open,
+  publish,
+  publishAll,
+  purge,
+  quiet,
+  refused,
+  see,
 } from "../scenario.ts";
 import type { Scenario } from "../scenario.ts";
 
@@ -39,7 +54,11 @@ const queues: Scenario[] = [
   {
     guarantee: "An exclusive queue belongs to its connection, and goes with it",
     steps: [
-      open("a"), open("b"), open("b2", { on: "b" }), open("b3", { on: "b" }), open("b4", { on: "b" }),
+      open("a"),
+      open("b"),
+      open("b2", { on: "b" }),
+      open("b3", { on: "b" }),
+      open("b4", { on: "b" }),
       declareQueue("a", "private", { exclusive: true }),
       see(declareQueue("a", "private", { exclusive: true }), { queue: "private", messages: 0, consumers: 0 }),
       refused(declareQueue("b", "private", { exclusive: true }), 405, locked("private")),
@@ -56,7 +75,8 @@ const queues: Scenario[] = [
   {
     guarantee: "Publishing to another connection's exclusive queue is allowed",
     steps: [
-      open("a"), open("b", { confirms: true }),
+      open("a"),
+      open("b", { confirms: true }),
       declareQueue("a", "inbox", { exclusive: true }),
       consume("a", "inbox", "tag"),
       publish("b", "letter", { to: "inbox" }),
@@ -69,7 +89,8 @@ const queues: Scenario[] = [
       open("c"),
       declareQueue("c", "fleeting", { autoDelete: true }),
       see(declareQueue("c", "fleeting", { passive: true }), { queue: "fleeting", messages: 0, consumers: 0 }),
-      consume("c", "fleeting", "one"), consume("c", "fleeting", "two"),
+      consume("c", "fleeting", "one"),
+      consume("c", "fleeting", "two"),
       cancel("c", "one"),
       see(declareQueue("c", "fleeting", { passive: true }), { queue: "fleeting", messages: 0, consumers: 1 }),
       cancel("c", "two"),
@@ -90,14 +111,24 @@ const queues: Scenario[] = [
   {
     guarantee: "delete if-unused and if-empty refuse a queue that is used or not empty",
     steps: [
-      open("c"), open("d", { on: "c" }), open("e", { on: "c" }),
+      open("c"),
+      open("d", { on: "c" }),
+      open("e", { on: "c" }),
       declareQueue("c", "used"),
       publish("c", "x", { to: "used" }),
       see(quiet("c", "used"), { ready: 1, consumers: 0, came: [] }),
-      refused(deleteQueue("d", "used", { ifEmpty: true }), 406, "PRECONDITION_FAILED - queue 'used' in vhost '/' not empty"),
+      refused(
+        deleteQueue("d", "used", { ifEmpty: true }),
+        406,
+        "PRECONDITION_FAILED - queue 'used' in vhost '/' not empty",
+      ),
       consume("c", "used", "tag", { noAck: true }),
       see(deliveries("c", 1), ["x"]),
-      refused(deleteQueue("e", "used", { ifUnused: true }), 406, "PRECONDITION_FAILED - queue 'used' in vhost '/' in use"),
+      refused(
+        deleteQueue("e", "used", { ifUnused: true }),
+        406,
+        "PRECONDITION_FAILED - queue 'used' in vhost '/' in use",
+      ),
       cancel("c", "tag"),
       see(deleteQueue("c", "used", { ifUnused: true, ifEmpty: true }), { messages: 0 }),
     ],
@@ -105,7 +136,8 @@ const queues: Scenario[] = [
   {
     guarantee: "Purging removes ready messages, counts them, and leaves those that are out for an ack",
     steps: [
-      open("c"), open("d"),
+      open("c"),
+      open("d"),
       declareQueue("c", "purged"),
       ...publishAll("c", ["1", "2", "3", "4"], { to: "purged" }),
       see(get("c", "purged"), { message: "1", left: 3 }),
@@ -121,14 +153,23 @@ const exchanges: Scenario[] = [
   {
     guarantee: "delete if-unused refuses an exchange with bindings",
     steps: [
-      open("c"), open("d", { on: "c" }),
+      open("c"),
+      open("d", { on: "c" }),
       declareExchange("c", "bound", "fanout"),
       declareQueue("c", "q1"),
       bind("c", "q1", "bound"),
-      refused(deleteExchange("d", "bound", { ifUnused: true }), 406, "PRECONDITION_FAILED - exchange 'bound' in vhost '/' in use"),
+      refused(
+        deleteExchange("d", "bound", { ifUnused: true }),
+        406,
+        "PRECONDITION_FAILED - exchange 'bound' in vhost '/' in use",
+      ),
       deleteQueue("c", "q1"),
       deleteExchange("c", "bound", { ifUnused: true }),
-      refused(declareExchange("c", "bound", "fanout", { passive: true }), 404, "NOT_FOUND - no exchange 'bound' in vhost '/'"),
+      refused(
+        declareExchange("c", "bound", "fanout", { passive: true }),
+        404,
+        "NOT_FOUND - no exchange 'bound' in vhost '/'",
+      ),
     ],
   },
   {
