@@ -7,8 +7,9 @@
 // one sees the other, and nobody goes on who has seen another: never two owners. A socket gets its name
 // only when it already accepts (bound under another name, then renamed), hence one that refuses is the
 // leftover of a dead process and is removed.
-// Of several starters at once the one with the smallest name stays and looks again; the others
-// step back for a random time. Not for folders shared by several machines over a network.
+// Of several starters at once the one with the smallest name stays and looks again; the others close
+// their sockets, watch, and try again when nobody is left. Not for folders that several machines share
+// over a network.
 
 import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
@@ -19,11 +20,10 @@ import type { Clock, Random } from "../ports/clock.ts";
 /** Longest path that fits sockaddr_un on every supported system, bytes. */
 const SOCKET_PATH_MAX = 103;
 /** An owner that accepts but does not answer by then (stopped, busy) is an owner all the same, ms. */
-const ANSWER_TIMEOUT_MS = 500;
+const ANSWER_TIMEOUT_MS = 2_000;
 /** How long starters sort out who goes on, ms. */
 const CONTEST_MS = 10_000;
 const LOOK_AGAIN_MS = 20;
-const STEP_BACK_MS = 200;
 /** A socket without its final name that is this old was left by a process killed in between, ms. */
 const HALF_MADE_STALE_MS = 60_000;
 
@@ -71,21 +71,43 @@ export async function lockDataFolder(folder: string, clock: Clock, random: Rando
 /** Tries until this starter owns the folder; throws when someone else does. */
 async function contest(place: Place, folder: string, clock: Clock, random: Random): Promise<OwnSocket> {
   const deadline = clock.monotonicMs() + CONTEST_MS;
+  const check = (others: readonly Owner[]): void => {
+    const running = others.find((other) => !other.starting);
+    if (running !== undefined || clock.monotonicMs() > deadline) throw lockedError(folder, running ?? others[0]);
+  };
   for (;;) {
     const own = await OwnSocket.open(place, Buffer.from(random.bytes(8)).toString("hex"), clock.wallMs());
-    for (;;) {
-      const others = await findOwners(place, own.name, clock);
-      if (others.length === 0 && own.stillThere()) return own;
-      const running = others.find((other) => !other.starting);
-      if (running !== undefined || clock.monotonicMs() > deadline) {
-        await own.close();
-        throw lockedError(folder, running ?? others[0]);
-      }
-      if (!own.stillThere() || others.some((other) => other.name < own.name)) break;
-      await wait(LOOK_AGAIN_MS);
+    try {
+      if (await outlastOthers(own, place, clock, check)) return own;
+    } catch (error) {
+      await own.close();
+      throw error;
     }
     await own.close();
-    await wait(LOOK_AGAIN_MS + (random.u32() % STEP_BACK_MS));
+    // Only watches now, without a socket that would hold up the others.
+    for (;;) {
+      await wait(LOOK_AGAIN_MS + (random.u32() % LOOK_AGAIN_MS));
+      const others = await findOwners(place, "", clock);
+      if (others.length === 0) break;
+      check(others);
+    }
+  }
+}
+
+/** True when nobody else is left; false when another starter has precedence. `check` throws to give up. */
+async function outlastOthers(
+  own: OwnSocket,
+  place: Place,
+  clock: Clock,
+  check: (others: readonly Owner[]) => void,
+): Promise<boolean> {
+  for (;;) {
+    const others = await findOwners(place, own.name, clock);
+    if (!own.stillThere()) return false;
+    if (others.length === 0) return true;
+    check(others);
+    if (others.some((other) => other.name < own.name)) return false;
+    await wait(LOOK_AGAIN_MS);
   }
 }
 
@@ -166,7 +188,7 @@ async function findOwners(place: Place, ownName: string, clock: Clock): Promise<
   const names = readdirSync(place.folder);
   for (const name of names) if (name.endsWith(".half")) removeOldHalf(join(place.folder, name), clock);
   const others = names.filter((name) => name.endsWith(".sock") && name !== ownName);
-  const found = await Promise.all(others.map((name) => askOwner(place, name, clock)));
+  const found = await Promise.all(others.map((name) => askOwner(place, name)));
   return found.filter((owner) => owner !== undefined);
 }
 
@@ -176,17 +198,27 @@ function removeOldHalf(path: string, clock: Clock): void {
 }
 
 /** Who listens on this socket; undefined when nobody does (and the socket is removed). */
-function askOwner(place: Place, name: string, clock: Clock): Promise<Owner | undefined> {
+async function askOwner(place: Place, name: string): Promise<Owner | undefined> {
+  const reply = await ask(place.socketPath(name));
+  if (reply === "refused") rmSync(join(place.folder, name), { force: true });
+  if (reply === "refused" || reply === "gone") return undefined;
+  // Someone who hangs up without a word is going away: looking again will show.
+  if (reply === "") return { name, pid: undefined, starting: true };
+  return reply === "silent" ? { name, pid: undefined, starting: false } : parseOwner(name, reply);
+}
+
+/** What a socket says; or that it is gone, that nobody listens, or that its owner does not answer. */
+function ask(path: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect(place.socketPath(name));
+    const socket = connect(path);
     let answer = "";
     let connected = false;
-    const timer = clock.after(ANSWER_TIMEOUT_MS, () => finish());
-    const finish = (): void => {
-      timer.cancel();
+    const finish = (reply: string): void => {
+      clearTimeout(timer);
       socket.destroy();
-      resolve(parseOwner(name, answer));
+      resolve(reply);
     };
+    const timer = setTimeout(() => finish("silent"), ANSWER_TIMEOUT_MS);
     socket.setEncoding("utf8");
     socket.on("connect", () => {
       connected = true;
@@ -194,14 +226,16 @@ function askOwner(place: Place, name: string, clock: Clock): Promise<Owner | und
     socket.on("data", (text: string) => {
       answer += text;
     });
-    socket.on("end", finish);
+    socket.on("end", () => finish(answer));
     socket.on("error", (error: NodeJS.ErrnoException) => {
-      timer.cancel();
-      if (connected || error.code === "EAGAIN") return finish();
-      if (error.code === "ENOENT") return resolve(undefined);
-      if (error.code !== "ECONNREFUSED") return reject(error);
-      rmSync(join(place.folder, name), { force: true });
-      resolve(undefined);
+      if (connected || error.code === "ECONNRESET") finish(answer);
+      else if (error.code === "ENOENT") finish("gone");
+      else if (error.code === "ECONNREFUSED") finish("refused");
+      else if (error.code === "EAGAIN") finish("silent");
+      else {
+        clearTimeout(timer);
+        reject(error);
+      }
     });
   });
 }
