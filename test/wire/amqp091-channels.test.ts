@@ -124,6 +124,21 @@ const CASES: readonly ErrorCase[] = [
     bytes: publishFrames("q", "b", { properties: { expiration: "abc" } }),
     level: "channel.close",
     code: 406,
+    text: "PRECONDITION_FAILED - invalid expiration 'abc': no_integer",
+  },
+  {
+    what: "an expiration with a unit",
+    bytes: publishFrames("q", "b", { properties: { expiration: "10s" } }),
+    level: "channel.close",
+    code: 406,
+    text: "PRECONDITION_FAILED - invalid expiration '10s': {leftover_string,\"s\"}",
+  },
+  {
+    what: "a negative expiration",
+    bytes: publishFrames("q", "b", { properties: { expiration: "-1" } }),
+    level: "channel.close",
+    code: 406,
+    text: "PRECONDITION_FAILED - invalid expiration '-1': {value_negative,-1}",
   },
   {
     what: "the header CC",
@@ -295,7 +310,7 @@ test("a frame that does not end with the end mark, or is too large, is 501 and e
   const world = await World.open();
   const unmarked = frame(1, 1, encodeMethod("tx.select", {}));
   unmarked[unmarked.length - 1] = 0;
-  for (const bytes of [unmarked, Buffer.from("0100010001fff9", "hex"), Buffer.from("01000100ffffff", "hex")]) {
+  for (const bytes of [unmarked, Buffer.from("010001000010ff", "hex"), Buffer.from("01000100ffffff", "hex")]) {
     const client = world.open({ frameMax: 4096 });
     client.raw(Buffer.concat([bytes, Buffer.alloc(20)]));
     assert.equal(client.expect("connection.close").replyCode, 501);

@@ -7,7 +7,7 @@
 // socket. While nothing is held, `rest` is less than one frame, so it is bounded by frame-max; while
 // something is held the socket is paused and HELD_BYTES_MAX bounds what was already under way.
 
-import { FRAME_END, FRAME_HEADER_BYTES, FRAME_METHOD, FRAME_OVERHEAD } from "./spec.ts";
+import { FRAME_END, FRAME_HEADER_BYTES, FRAME_METHOD, FRAME_OVERHEAD, FRAME_TOLERANCE } from "./spec.ts";
 import { connectionError } from "./errors.ts";
 
 const EMPTY = Buffer.alloc(0);
@@ -29,7 +29,7 @@ export interface FrameHandler {
 }
 
 export class FrameScanner {
-  /** Largest frame that the peer may send, bytes, with its overhead. */
+  /** Largest frame that the peer may send, bytes, with its overhead (FRAME_TOLERANCE comes on top). */
   frameBytesMax: number;
   private readonly handler: FrameHandler;
   private rest = EMPTY;
@@ -112,7 +112,7 @@ export class FrameScanner {
 
   private payloadSize(bytes: Buffer, at: number): number {
     const size = bytes[at + 3]! * 0x1000000 + ((bytes[at + 4]! << 16) | (bytes[at + 5]! << 8) | bytes[at + 6]!);
-    if (size > this.frameBytesMax - FRAME_OVERHEAD) {
+    if (size > this.frameBytesMax - FRAME_OVERHEAD + FRAME_TOLERANCE) {
       throw connectionError(
         "frame-error",
         `a frame of ${size} payload bytes is larger than frame_max ${this.frameBytesMax} allows`,

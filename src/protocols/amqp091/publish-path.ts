@@ -27,6 +27,7 @@ import {
   FRAME_HEADER,
   FRAME_HEADER_BYTES,
   FRAME_OVERHEAD,
+  FRAME_TOLERANCE,
   METHOD_BASIC_PUBLISH,
   REPLY_CODES,
 } from "./spec.ts";
@@ -80,7 +81,7 @@ export class PublishPath {
       return at;
     const flags = bytes[envelopeEnd]!;
     if (flags > 1 || !this.isHeader(bytes, at, header)) return at;
-    const payloadMax = this.host.outbox.frameBytesMax - FRAME_OVERHEAD;
+    const payloadMax = this.host.outbox.frameBytesMax - FRAME_OVERHEAD + FRAME_TOLERANCE;
     const headerSize = readU32(bytes, header + 3);
     const headerEnd = header + FRAME_HEADER_BYTES + headerSize;
     if (headerSize < 14 || headerSize > payloadMax || headerEnd >= end || bytes[headerEnd] !== FRAME_END) return at;
@@ -230,12 +231,8 @@ export class PublishPath {
       );
     }
     const expiration = readShortProperty(properties, propertiesStart, FLAG_EXPIRATION);
-    if (expiration !== undefined && !/^\d{1,18}$/.test(expiration)) {
-      throw channelError(
-        "precondition-failed",
-        `invalid expiration '${expiration}': expected a number of milliseconds`,
-      );
-    }
+    const fault = expiration === undefined ? undefined : expirationFault(expiration);
+    if (fault !== undefined) throw channelError("precondition-failed", `invalid expiration '${expiration}': ${fault}`);
     if (!mayNameCopies(properties, propertiesStart, propertiesEnd)) return;
     const headers = readHeaders(properties, propertiesStart, propertiesEnd);
     if (headers.has("CC") || headers.has("BCC")) {
@@ -254,6 +251,14 @@ export class PublishPath {
     });
     this.host.outbox.returnedContent(channel.number, this.message);
   }
+}
+
+/** What is wrong with the property expiration (milliseconds as digits), in RabbitMQ's words. */
+function expirationFault(text: string): string | undefined {
+  const digits = /^[+-]?\d+/.exec(text)?.[0];
+  if (digits === undefined) return "no_integer";
+  if (digits.length < text.length) return `{leftover_string,"${text.slice(digits.length)}"}`;
+  return Number(digits) < 0 ? `{value_negative,${digits}}` : undefined;
 }
 
 /** False when the headers certainly hold no CC: a scan that costs less than decoding them. */

@@ -12,6 +12,11 @@ export const FRAME_END = 206;
 /** Bytes around a frame's payload: type, channel, size in front and the end mark behind. */
 export const FRAME_OVERHEAD = 8;
 export const FRAME_HEADER_BYTES = 7;
+/**
+ * Bytes by which a peer's frame may exceed frame_max. Some clients forget the overhead when they cut a
+ * body, and RabbitMQ lets them; our own frames keep to the limit.
+ */
+export const FRAME_TOLERANCE = FRAME_OVERHEAD;
 
 export const CLASS_CONNECTION = 10;
 export const CLASS_CHANNEL = 20;
