@@ -173,27 +173,23 @@ class Demo {
 
   #report(proof: Proof, publisher: Publisher): number {
     const { missing, damaged, duplicates } = proof;
-    const bad = [...missing, ...damaged];
-    this.#progress.say("");
-    this.#progress.say(
-      `published   ${publisher.confirmed} lines confirmed; ${publisher.sentAgain.size} sent again after the loss of the broker`,
-    );
-    this.#progress.say(`stored      ${proof.stored} lines in ${WORKERS} files`);
-    this.#progress.say(
-      `duplicates  ${duplicates.length}${duplicates.length === 0 ? "" : ": delivered or sent again after a kill, recognised by id"}`,
-    );
+    const say = (text: string): void => this.#progress.say(text);
+    const list = (ids: readonly string[]): string =>
+      ids.length === 0 ? "" : `: ${ids.slice(0, LISTED_MAX).join(", ")}`;
+    const again = publisher.sentAgain.size;
+    say("");
+    say(`published   ${publisher.confirmed} lines confirmed; ${again} sent again after the loss of the broker`);
+    say(`stored      ${proof.stored} lines in ${WORKERS} files`);
+    say(`duplicates  ${duplicates.length}${duplicates.length === 0 ? "" : ", recognised by their ids:"}`);
     for (const { id, times, explained } of duplicates.slice(0, LISTED_MAX)) {
-      this.#progress.say(
-        `            ${id} stored ${times} times, ${explained ? "redelivered" : "NOT marked as redelivered"}`,
-      );
+      say(`            ${id} stored ${times} times, ${explained ? "redelivered" : "NOT marked as redelivered"}`);
     }
-    if (duplicates.length > LISTED_MAX) this.#progress.say(`            and ${duplicates.length - LISTED_MAX} more`);
-    if (damaged.length > 0)
-      this.#progress.say(`damaged     ${damaged.length}: ${damaged.slice(0, LISTED_MAX).join(", ")}`);
-    const list = missing.length === 0 ? "" : `: ${missing.slice(0, LISTED_MAX).join(", ")}`;
-    this.#progress.say(`missing     ${missing.length}${list}`);
-    if (this.#keep || bad.length > 0) this.#progress.say(`kept        ${this.#folder}`);
+    if (duplicates.length > LISTED_MAX) say(`            and ${duplicates.length - LISTED_MAX} more`);
+    if (damaged.length > 0) say(`damaged     ${damaged.length}${list(damaged)}`);
+    say(`missing     ${missing.length}${list(missing)}`);
+    const bad = missing.length + damaged.length > 0;
+    if (this.#keep || bad) say(`kept        ${this.#folder}`);
     else rmSync(this.#folder, { recursive: true, force: true });
-    return bad.length === 0 ? EXIT.ok : EXIT.linesMissing;
+    return bad ? EXIT.linesMissing : EXIT.ok;
   }
 }

@@ -39,6 +39,7 @@ export interface Properties {
   readonly type?: string;
   readonly "user-id"?: string;
   readonly "app-id"?: string;
+  readonly "cluster-id"?: string;
 }
 
 export interface ConnectOptions {

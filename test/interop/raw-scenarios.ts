@@ -64,7 +64,8 @@ export const RAW_SCENARIOS: readonly RawScenario[] = [
     shows: ["socket closed"],
     differs: {
       quayside: [
-        "connection 530 NOT_ALLOWED - negotiated frame_max = 1024 is lower than the minimum allowed value (4096) (0xa001f)",
+        "connection 530 NOT_ALLOWED - negotiated frame_max = 1024 is lower than " +
+          "the minimum allowed value (4096) (0xa001f)",
       ],
       why: "RabbitMQ 3.10 waits three seconds and cuts the socket; saying why at once helps",
     },

@@ -119,6 +119,8 @@ export interface Scenario {
   readonly steps: readonly (Step | Expected)[];
   /** Run after the broker was stopped and started again; new connections only. */
   readonly afterRestart?: readonly (Step | Expected)[];
+  /** The connections stay open over the restart, to see how they end. */
+  readonly staysOpen?: boolean;
   /** Clients that cannot express it, each with the reason. */
   readonly cannot?: Partial<Record<ClientName, string>>;
 }

@@ -16,9 +16,11 @@ import { PIKA, RABBITMQ, missing } from "./peers.ts";
 import { RawClient } from "./raw-client.ts";
 import { RAW_SCENARIOS } from "./raw-scenarios.ts";
 import { Run } from "./runner.ts";
+import { confirms, declareQueue, get, open, publish, see } from "./scenario.ts";
 import type { Expected, Scenario, Shown, Step } from "./scenario.ts";
 import { DELIVERY_SCENARIOS } from "./scenarios/delivery.ts";
 import { PUBLISHING_SCENARIOS } from "./scenarios/publishing.ts";
+import { REDELIVERY_SCENARIOS } from "./scenarios/redelivery.ts";
 import { REFUSAL_SCENARIOS } from "./scenarios/refusals.ts";
 import { RESTART_SCENARIOS } from "./scenarios/restart.ts";
 import { ROUTING_SCENARIOS } from "./scenarios/routing.ts";
@@ -26,10 +28,33 @@ import { TOPOLOGY_SCENARIOS } from "./scenarios/topology.ts";
 
 const SCENARIOS = [
   ...DELIVERY_SCENARIOS,
+  ...REDELIVERY_SCENARIOS,
   ...ROUTING_SCENARIOS,
   ...PUBLISHING_SCENARIOS,
   ...TOPOLOGY_SCENARIOS,
   ...REFUSAL_SCENARIOS,
+];
+
+const ACROSS = {
+  "content-type": "application/x-across",
+  headers: { text: "täxt ✓", nothing: null, yes: true, number: 70_000, list: [1, "two"], table: { deep: { er: "x" } } },
+  "delivery-mode": 2,
+  "correlation-id": "c",
+  "message-id": "m",
+  timestamp: 1_700_000_001,
+};
+const SENT_ACROSS = [
+  open("p", { confirms: true }),
+  declareQueue("p", "across", { durable: true }),
+  publish("p", "body", { to: "across", properties: ACROSS }),
+  see(confirms("p"), ["ack"]),
+];
+const READ_ACROSS = [
+  open("c"),
+  see(get("c", "across", { full: true, noAck: true }), {
+    message: { redelivered: false, exchange: "", key: "across", properties: ACROSS, body: "body" },
+    left: 0,
+  }),
 ];
 
 let quayside: Broker;
@@ -115,6 +140,25 @@ describe("Client libraries", () => {
 
   for (const name of CLIENT_NAMES) describe(name, () => testsOf(name));
 
+  describe("across libraries", () => {
+    for (const publisher of CLIENT_NAMES) {
+      test(`What ${publisher} publishes, every library reads alike`, async (t) => {
+        const readers = CLIENT_NAMES.filter((name) => name !== "pika" || PIKA !== undefined);
+        if (!readers.includes(publisher)) {
+          missing(t, "python3-pika");
+          return;
+        }
+        for (const reader of readers) {
+          const prefix = `${publisher}-${reader}`;
+          const [from, to] = [runsOf(clientOf(publisher), prefix), runsOf(clientOf(reader), prefix)];
+          await compare(from, SENT_ACROSS);
+          await compare(to, READ_ACROSS);
+          for (const { run } of [...from, ...to]) await run.end();
+        }
+      });
+    }
+  });
+
   describe("raw frames", () => {
     for (const scenario of RAW_SCENARIOS) {
       test(scenario.guarantee, async () => {
@@ -145,6 +189,7 @@ describe("Client libraries", () => {
     }
     for (const { scenario, runs } of later) {
       await compare(runs, scenario.steps);
+      if (scenario.staysOpen === true) continue;
       for (const { run } of runs) await run.end();
     }
     await restartBrokers();

@@ -22,6 +22,7 @@ const PROPERTY_NAMES: readonly (keyof Properties)[] = [
   "type",
   "user-id",
   "app-id",
+  "cluster-id",
 ];
 
 /** "content-type" -> "contentType", as all three JavaScript clients spell properties. */

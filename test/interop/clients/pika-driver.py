@@ -17,7 +17,7 @@ import threading
 import pika
 
 PROPERTIES = ["content-type", "content-encoding", "headers", "delivery-mode", "priority", "correlation-id",
-              "reply-to", "expiration", "message-id", "timestamp", "type", "user-id", "app-id"]
+              "reply-to", "expiration", "message-id", "timestamp", "type", "user-id", "app-id", "cluster-id"]
 
 commands = queue.Queue()
 connections = {}

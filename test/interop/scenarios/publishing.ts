@@ -128,6 +128,25 @@ const content: Scenario[] = [
     ],
   },
   {
+    guarantee: "The fourteenth property, cluster-id, reaches the consumer unchanged too",
+    steps: [
+      open("p"),
+      declareQueue("p", "props"),
+      publish("p", "x", { to: "props", properties: { "cluster-id": "c 1", "delivery-mode": 1, timestamp: 9 } }),
+      see(get("p", "props", { full: true }), {
+        message: {
+          redelivered: false,
+          exchange: "",
+          key: "props",
+          properties: { "cluster-id": "c 1", "delivery-mode": 1, timestamp: 9 },
+          body: "x",
+        },
+        left: 0,
+      }),
+    ],
+    cannot: { amqplib: "does not send cluster-id", "amqp-client.js": "does not know cluster-id" },
+  },
+  {
     guarantee: "Header values of every plain type reach the consumer unchanged",
     steps: [
       open("p"),

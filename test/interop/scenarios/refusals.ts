@@ -309,7 +309,8 @@ const misuse: Scenario[] = [
       refused(
         declareQueue("a", "bad", { arguments: { "x-queue-type": "bogus" } }),
         406,
-        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'bad' in vhost '/': \"unsupported queue type 'bogus'\"",
+        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'bad' in vhost '/': " +
+          "\"unsupported queue type 'bogus'\"",
       ),
     ],
   },

@@ -3,6 +3,7 @@
 import {
   bind,
   confirms,
+  connectionEnds,
   consume,
   declareExchange,
   declareQueue,
@@ -13,6 +14,7 @@ import {
   publishAll,
   refused,
   see,
+  seeDifferent,
 } from "../scenario.ts";
 import type { Scenario } from "../scenario.ts";
 
@@ -75,6 +77,29 @@ export const RESTART_SCENARIOS: readonly Scenario[] = [
       open("c"),
       consume("c", "out", "tag"),
       see(deliveries("c", 3), ["1 (again)", "2 (again)", "3 (again)"]),
+    ],
+  },
+  {
+    guarantee: "A broker that stops tells its clients with 320, and what they published before is kept",
+    steps: [
+      open("p", { confirms: true }),
+      declareQueue("p", "told", { durable: true }),
+      publish("p", "1", { to: "told", properties: PERSISTENT }),
+      see(confirms("p"), ["ack"]),
+    ],
+    staysOpen: true,
+    afterRestart: [
+      seeDifferent(connectionEnds("p"), {
+        rabbitmq: {
+          closed: "connection",
+          code: 320,
+          text: "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'",
+        },
+        quayside: { closed: "connection", code: 320, text: "CONNECTION_FORCED - broker is shutting down" },
+        why: "the same code in plainer words",
+      }),
+      open("q"),
+      see(get("q", "told"), { message: "1", left: 0 }),
     ],
   },
 ];

@@ -23,7 +23,8 @@ import type { Scenario } from "../scenario.ts";
 
 const locked = (queue: string): string =>
   `RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '${queue}' in vhost '/'. ` +
-  "It could be originally declared on another connection or the exclusive property value does not match that of the original declaration.";
+  "It could be originally declared on another connection or the exclusive property value does not match " +
+  "that of the original declaration.";
 const noQueue = (queue: string): string => `NOT_FOUND - no queue '${queue}' in vhost '/'`;
 
 const queues: Scenario[] = [
