@@ -28,8 +28,12 @@ const LOCK = join(root, ".build", "prepare.lock");
 /** A holder touches its lock every second; one this old was left by a killed process. */
 const LOCK_STALE_MS = 15_000;
 
-/** Installs and builds what is missing or out of date. Exits the process with a sentence when it cannot. */
+/**
+ * Installs and builds what is missing or out of date. Exits the process with a sentence when it cannot.
+ * Tests set QUAYSIDE_PREPARED: what they start must not rebuild the very files that run.
+ */
 export async function prepare() {
+  if (process.env.QUAYSIDE_PREPARED === "1") return;
   if (installed() && built()) return;
   const unlock = await lock();
   try {

@@ -15,7 +15,7 @@ const LONG_RUNS = [
 
 installPeers();
 await prepare();
-const env = { ...process.env, QUAYSIDE_TEST_ALL: "1" };
+const env = { ...process.env, QUAYSIDE_TEST_ALL: "1", FUZZ: "5" };
 const codes = [await runTests({ parts: process.argv.slice(2), env })];
 if (process.argv.length === 2) {
   for (const { program, args } of LONG_RUNS) codes.push(longRun(program, args));

@@ -33,7 +33,7 @@ export async function runTests({ parts, env }) {
   }
   mkdirSync(join(root, ".build"), { recursive: true });
   const summaryPath = join(root, ".build", `test-summary-${process.pid}.json`);
-  const code = await runNode(testArguments(files, summaryPath), env);
+  const code = await runNode(testArguments(files, summaryPath), { ...env, QUAYSIDE_PREPARED: "1" });
   const summary = existsSync(summaryPath) ? JSON.parse(readFileSync(summaryPath, "utf8")) : undefined;
   rmSync(summaryPath, { force: true });
   if (summary === undefined) {

@@ -2,6 +2,7 @@
 // not touch: signals, exit codes, the banner.
 
 import { ConfigError, type Config, loadConfig, settingsHelp } from "./config.ts";
+import { LogFormatError } from "./log/local/segment-format.ts";
 import { type Address, type BrokerOptions, type RunningBroker, startBroker } from "./main.ts";
 import { StorageError } from "./model/errors.ts";
 import type { Logger } from "./ports/logger.ts";
@@ -145,8 +146,8 @@ class BrokerProcess {
   }
 
   readonly #onFatal = (error: Error): void => {
-    this.#logger.error("storage failed: nothing more is confirmed, the process ends", { error: textOf(error) });
-    this.#logger.error("check the disk of the data folder (errors, space, permissions), then start again");
+    const advice = "the process ends; check the disk of the data folder (errors, space, permissions), then start again";
+    this.#logger.error(advice, { error: textOf(error) });
     // Nothing may be confirmed by code that still runs.
     process.exit(EXIT.storage);
   };
@@ -196,7 +197,7 @@ function explainStartFailure(error: unknown, config: Config): { sentence: string
   if (error instanceof ListenError || error instanceof DataLockedError) {
     return { sentence: error.message, code: EXIT.refused };
   }
-  if (error instanceof StorageError) {
+  if (error instanceof StorageError || error instanceof LogFormatError) {
     return { sentence: `the data in ${config.data} cannot be used: ${error.message}`, code: EXIT.storage };
   }
   if (error instanceof Error && "code" in error && "syscall" in error) {

@@ -2,12 +2,14 @@
 
 import { startVerb } from "../process.ts";
 import { VERSION } from "../version.ts";
+import { demoVerb } from "./demo.ts";
 
 const HELP = `Quayside ${VERSION}: a message broker that RabbitMQ clients talk to unchanged.
 
 usage: quayside VERB [arguments]
 
   start           run a broker; quayside start --help lists its settings
+  demo [FILE...]  send the lines of log files through a broker that is killed half-way; none is lost
   --version       print the version
   --help          print this
 
@@ -19,6 +21,8 @@ async function main(argv: readonly string[]): Promise<number> {
   switch (verb) {
     case "start":
       return startVerb(rest);
+    case "demo":
+      return demoVerb(rest);
     case "--version":
     case "-v":
       process.stdout.write(`${VERSION}\n`);

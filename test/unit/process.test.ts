@@ -1,7 +1,7 @@
 // The broker as a process: start, banner, refusals, signals, exit codes.
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
@@ -9,6 +9,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import amqplib from "amqplib";
 import { fileURLToPath } from "node:url";
 import { SETTINGS } from "../../src/config.ts";
 import { repositoryRoot } from "./repository-root.ts";
@@ -165,4 +166,31 @@ test("with --log json every line on stdout and stderr is a JSON object", async (
   assert.equal(await exit, 0);
   const lines = `${banner}${stderr()}`.trim().split("\n");
   for (const line of lines) assert.equal(typeof (JSON.parse(line) as { message: unknown }).message, "string");
+});
+
+const prlimitMissing = spawnSync("prlimit", ["--version"]).status !== 0;
+
+test("a write that fails ends the process with code 74 before anything more is confirmed", {
+  skip: prlimitMissing && "skipped: needs prlimit (apt-get install util-linux)",
+}, async () => {
+  const { child, banner, stderr, exit } = await startIn("failing");
+  const connection = await amqplib.connect(`amqp://127.0.0.1:${portsOf(banner)[0]}`);
+  connection.on("error", () => {});
+  const channel = await connection.createConfirmChannel();
+  await channel.assertQueue("q");
+  const confirmed: boolean[] = [];
+  const publish = (size: number): Promise<void> =>
+    new Promise((resolve) => {
+      channel.sendToQueue("q", Buffer.alloc(size), { persistent: true }, (error) => {
+        confirmed.push(error === null);
+        resolve();
+      });
+    });
+  await publish(100);
+  // From now on the system fails every write beyond 8 KiB of a file.
+  assert.equal(spawnSync("prlimit", ["--pid", String(child.pid), "--fsize=8192"]).status, 0);
+  await publish(20_000);
+  assert.deepEqual(confirmed, [true, false]);
+  assert.equal(await exit, 74);
+  assert.match(stderr(), /check the disk of the data folder/);
 });
