@@ -46,10 +46,14 @@ export function verdictOf(comparison: Comparison, judging: boolean): Verdict {
   const { row } = comparison;
   const ours = median(comparison.ours);
   const peer = median(comparison.peers);
-  const targets = row.absolute ?? (row.floor === undefined || row.goal === undefined ? undefined : {
-    floor: row.floor,
-    goal: row.goal,
-  });
+  const targets =
+    row.absolute ??
+    (row.floor === undefined || row.goal === undefined
+      ? undefined
+      : {
+          floor: row.floor,
+          goal: row.goal,
+        });
   if (targets === undefined) return "no target";
   if (!judging || ours === undefined || (row.absolute === undefined && peer === undefined)) return "not judged";
   const value = row.absolute === undefined ? ours / (peer as number) : ours;
@@ -109,10 +113,10 @@ export function markdown(report: Report): string {
   const relay = amount(median(reference.relay), "msg/s");
   const ceiling = amount(median(reference.publishOnly), "msg/s");
   const lines = [
-    `Measured ${machine.date} at ${machine.revision} on ${machine.cores} cores (${machine.cpu}), Linux ${machine.kernel}, `
-      + `Node ${machine.node}, against ${machine.peer}; medians of ${report.rounds} interleaved rounds.`,
-    `The relay, which keeps and syncs nothing, moved ${relay} messages a second (spread `
-      + `${spread(reference.relay).toFixed(2)}x); the generator alone publishes ${ceiling} a second.`,
+    `Measured ${machine.date} at ${machine.revision} on ${machine.cores} cores (${machine.cpu}), Linux ${machine.kernel}, ` +
+      `Node ${machine.node}, against ${machine.peer}; medians of ${report.rounds} interleaved rounds.`,
+    `The relay, which keeps and syncs nothing, moved ${relay} messages a second (spread ` +
+      `${spread(reference.relay).toFixed(2)}x); the generator alone publishes ${ceiling} a second.`,
     "",
     "| # | measure | unit | Quayside | RabbitMQ | ratio | floor / goal | verdict |",
     "|---|---|---|---|---|---|---|---|",

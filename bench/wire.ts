@@ -82,14 +82,7 @@ export function method(channel: number, id: number, ...args: Buffer[]): Buffer {
 
 export function startOk(user: string, password: string): Buffer {
   const response = Buffer.from(`\0${user}\0${password}`, "utf8");
-  return method(
-    0,
-    METHOD.connectionStartOk,
-    u32(0),
-    shortString("PLAIN"),
-    longString(response),
-    shortString("en_US"),
-  );
+  return method(0, METHOD.connectionStartOk, u32(0), shortString("PLAIN"), longString(response), shortString("en_US"));
 }
 
 /** No heartbeats: a generator that is busy for seconds must not be cut off. */

@@ -37,9 +37,14 @@ export class CrashConsumer {
   /** Unsettled deliveries in the order of their tags. */
   readonly #open = new Map<number, Open>();
   #gentle = false;
+  /** Acked, but still in the library's buffers. */
+  #leaving: MessageId[] = [];
   #lastDeliveryMs = performance.now();
 
-  private constructor(options: ConsumerOptions, opened: { connection: ChannelModel; channel: Channel; prefetch: number }) {
+  private constructor(
+    options: ConsumerOptions,
+    opened: { connection: ChannelModel; channel: Channel; prefetch: number },
+  ) {
     this.#options = options;
     this.#connection = opened.connection;
     this.#channel = opened.channel;
@@ -117,7 +122,8 @@ export class CrashConsumer {
     const deliveryCount = typeof header === "number" ? header : undefined;
     checker.delivered(this.#checked, { ...id, redelivered: message.fields.redelivered, deliveryCount, atMs });
     this.#open.set(message.fields.deliveryTag, { message, id });
-    if (this.#open.size > this.#prefetch) onRefused(`${this.queue}: ${this.#open.size} open, prefetch ${this.#prefetch}`);
+    if (this.#open.size > this.#prefetch)
+      onRefused(`${this.queue}: ${this.#open.size} open, prefetch ${this.#prefetch}`);
     this.#decide(message.fields.deliveryTag);
   }
 
@@ -139,13 +145,24 @@ export class CrashConsumer {
   #ack(tag: number, upTo: boolean): void {
     const open = this.#open.get(tag);
     if (open === undefined || this.#isCut) return;
-    const nowMs = performance.now();
     for (const [each, { id }] of upTo ? [...this.#open] : [[tag, open] as const]) {
       if (each > tag) continue;
-      this.#options.checker.acked(this.#checked, id, nowMs);
+      this.#options.checker.acked(this.#checked, id);
+      if (this.#leaving.push(id) === 1) this.#noteWhenSent();
       this.#open.delete(each);
     }
     this.#channel.ack(open.message, upTo);
+  }
+
+  /** The library writes what a turn collected in the next one; only then has an ack left the process. */
+  #noteWhenSent(): void {
+    setImmediate(() => {
+      setImmediate(() => {
+        const nowMs = performance.now();
+        for (const id of this.#leaving) this.#options.checker.ackSent(this.#checked, id, nowMs);
+        this.#leaving = [];
+      });
+    });
   }
 
   #giveBack(tag: number): void {

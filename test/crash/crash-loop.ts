@@ -225,7 +225,7 @@ class CrashLoop {
   #reportCycle(cycle: number, how: string): void {
     const { published, confirmed, delivered, redelivered, acked } = this.#checker.counts;
     const messages = `${published} published, ${confirmed} confirmed, ${delivered} delivered (${redelivered} again)`;
-    const forgotten = `forgotten up to ${this.#checker.worstForgottenMs.toFixed(1)} ms before a kill`;
+    const forgotten = `acks forgotten up to ${this.#checker.worstForgottenMs.toFixed(1)} ms before a kill`;
     const line = `${messages}, ${acked} acked; ${forgotten}; slowest start ${this.#worstStartMs.toFixed(0)} ms`;
     this.#options.report(`cycle ${cycle}/${this.#options.cycles} ${how}: ${line}`);
   }

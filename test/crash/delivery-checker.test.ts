@@ -40,6 +40,11 @@ function deliver(checker: DeliveryChecker, channel: CheckedChannel, seen: Seen):
   checker.delivered(channel, delivery);
 }
 
+function ack(checker: DeliveryChecker, channel: CheckedChannel, seen: Seen): void {
+  checker.acked(channel, { publisher: 1, sequence: seen.sequence });
+  checker.ackSent(channel, { publisher: 1, sequence: seen.sequence }, seen.atMs);
+}
+
 function expectOne(checker: DeliveryChecker, pattern: RegExp): void {
   assert.equal(checker.violations.length, 1, checker.violations.join("\n"));
   assert.match(checker.violations[0] ?? "", pattern);
@@ -79,7 +84,7 @@ test("an unconfirmed message that one queue of a fan-out has after a restart is 
   checker.brokerKilled(100);
   const channel = checker.channelOpened("classic");
   deliver(checker, channel, { sequence: 1, atMs: 200 });
-  checker.acked(channel, { publisher: 1, sequence: 1 }, 201);
+  ack(checker, channel, { sequence: 1, atMs: 201 });
   checker.drained();
   expectOne(checker, /^other: message 1:1 is lost/);
 });
@@ -133,7 +138,18 @@ test("a repeat without the redelivered mark is reported, unless the first came j
   deliver(checker, after, { sequence: 1, atMs: 300 });
   deliver(checker, after, { sequence: 2, atMs: 300 });
   expectOne(checker, /1:1 is not marked redelivered/);
-  assert.equal(checker.worstForgottenMs, 5);
+});
+
+test("repeats shortly before a kill may all be forgotten, the mark and the count with them", () => {
+  const checker = world();
+  publish(checker, 1, ["quorum"]);
+  const before = checker.channelOpened("quorum");
+  deliver(checker, before, { sequence: 1, atMs: 190 });
+  checker.returned(before, { publisher: 1, sequence: 1 });
+  deliver(checker, before, { sequence: 1, atMs: 195, redelivered: true, count: 1 });
+  checker.brokerKilled(200);
+  deliver(checker, checker.channelOpened("quorum"), { sequence: 1, atMs: 300 });
+  assert.deepEqual(checker.violations, []);
 });
 
 test("an acked message that comes back is reported, unless the ack came just before the kill", () => {
@@ -143,13 +159,14 @@ test("an acked message that comes back is reported, unless the ack came just bef
   const before = checker.channelOpened("classic");
   deliver(checker, before, { sequence: 1, atMs: 10 });
   deliver(checker, before, { sequence: 2, atMs: 10 });
-  checker.acked(before, { publisher: 1, sequence: 1 }, 100);
-  checker.acked(before, { publisher: 1, sequence: 2 }, 190);
+  ack(checker, before, { sequence: 1, atMs: 100 });
+  ack(checker, before, { sequence: 2, atMs: 190 });
   checker.brokerKilled(200);
   const after = checker.channelOpened("classic");
   deliver(checker, after, { sequence: 1, atMs: 300, redelivered: true });
   deliver(checker, after, { sequence: 2, atMs: 300, redelivered: true });
   expectOne(checker, /1:1 came back 100 ms of life after its ack/);
+  assert.equal(checker.worstForgottenMs, 10);
 });
 
 test("a message whose ack is certain stays forbidden after it was pruned", () => {
@@ -157,11 +174,11 @@ test("a message whose ack is certain stays forbidden after it was pruned", () =>
   publish(checker, 1);
   const channel = checker.channelOpened("classic");
   deliver(checker, channel, { sequence: 1, atMs: 10 });
-  checker.acked(channel, { publisher: 1, sequence: 1 }, 20);
+  ack(checker, channel, { sequence: 1, atMs: 20 });
   checker.prune(1000);
   assert.equal(checker.tracked(), 0);
   deliver(checker, channel, { sequence: 1, atMs: 1100, redelivered: true });
-  expectOne(checker, /1:1 came back after it was settled for good/);
+  expectOne(checker, /1:1 came back 980 ms of life after its ack/);
 });
 
 test("a delivery count that does not grow is reported", () => {

@@ -44,19 +44,46 @@ interface Tracked {
   ackedAtMs: number | undefined;
   ackedOn: CheckedChannel | undefined;
   openOn: CheckedChannel | undefined;
-  deliveredAtMs: number | undefined;
-  mustBeMarked: boolean;
-  /** Least x-delivery-count of the next delivery, and what it rises to once the last delivery is logged. */
-  countFloor: number;
-  countFloorIfLogged: number;
+  /** Kills before the last delivery. */
+  seenInEpoch: number;
+  /** Deliveries since the broker was last started: a kill may erase the youngest of them. */
+  seen: Seen[];
+  /** What follows from the deliveries of earlier lives. */
+  remembered: Remembered;
+}
+
+interface Remembered {
+  /** There was a delivery: the next one must be marked redelivered. */
+  readonly mark: boolean;
+  /** Least x-delivery-count of the next one. */
+  readonly countFloor: number;
+}
+
+const NOTHING_REMEMBERED: Remembered = { mark: false, countFloor: 0 };
+
+interface Seen {
+  readonly atMs: number;
+  /** Least x-delivery-count of any later delivery, if this one is remembered. */
+  readonly countFloor: number;
 }
 
 interface TrackedQueue {
   readonly name: string;
   readonly countsDeliveries: boolean;
   readonly messages: Map<number, Tracked>;
-  /** By publisher: 1 where the message was acked for certain or proved gone by a drain. */
-  readonly finished: Map<number, Uint8Array>;
+  /**
+   * By publisher and sequence: 1 + the ms that its channel lived on after the ack, where the message was
+   * acked for certain; GONE where a drain proved it gone; 0 elsewhere.
+   */
+  readonly finished: Map<number, Uint16Array>;
+}
+
+const GONE = 0xffff;
+
+function describeUnexpected(mark: number | undefined): string {
+  if (mark === undefined || mark === 0) return "was never published here";
+  if (mark === GONE) return "came back although the queue had been drained";
+  return `came back ${mark - 1} ms of life after its ack`;
 }
 
 function keyOf(id: MessageId): number {
@@ -70,7 +97,7 @@ function nameOf(id: MessageId): string {
 export class DeliveryChecker {
   readonly violations: string[] = [];
   readonly counts = { published: 0, confirmed: 0, delivered: 0, redelivered: 0, acked: 0 };
-  /** The longest time before a kill at which a delivery or an ack was still forgotten, ms. */
+  /** The longest time before a kill at which an ack was still forgotten, ms. */
   worstForgottenMs = 0;
   readonly #slackMs: number;
   readonly #queues = new Map<string, TrackedQueue>();
@@ -96,10 +123,9 @@ export class DeliveryChecker {
         ackedAtMs: undefined,
         ackedOn: undefined,
         openOn: undefined,
-        deliveredAtMs: undefined,
-        mustBeMarked: false,
-        countFloor: 0,
-        countFloorIfLogged: 0,
+        seenInEpoch: 0,
+        seen: [],
+        remembered: NOTHING_REMEMBERED,
       });
     }
   }
@@ -133,31 +159,38 @@ export class DeliveryChecker {
     const queue = this.#queue(channel.queue);
     const tracked = queue.messages.get(keyOf(delivery));
     if (tracked === undefined) {
-      const known = queue.finished.get(delivery.publisher)?.[delivery.sequence] === 1;
-      this.#violate(queue, delivery, known ? "came back after it was settled for good" : "was never published here");
+      this.#violate(queue, delivery, describeUnexpected(queue.finished.get(delivery.publisher)?.[delivery.sequence]));
       return;
     }
     this.#checkNotOpenOrAcked(queue, tracked, delivery);
-    this.#checkMarked(queue, tracked, delivery);
+    const remembered = this.#remembered(tracked);
+    this.#checkMarked(queue, delivery, remembered);
     this.#checkOrder(queue, channel, delivery);
-    if (queue.countsDeliveries) this.#checkCount(queue, tracked, delivery);
+    if (queue.countsDeliveries) this.#checkCount(queue, delivery, remembered);
     // A quorum queue delivers what is committed; what is seen after a restart was committed before.
     const committed = queue.countsDeliveries || channel.epoch > tracked.epoch;
     if (committed) this.#require(tracked.publication);
     tracked.openOn = channel;
     tracked.ackedAtMs = undefined;
     tracked.ackedOn = undefined;
-    tracked.deliveredAtMs = delivery.atMs;
+    tracked.seenInEpoch = this.#killsMs.length;
+    tracked.seen.push({ atMs: delivery.atMs, countFloor: (delivery.deliveryCount ?? 0) + 1 });
   }
 
-  /** Call before the ack is handed to the socket. */
-  acked(channel: CheckedChannel, id: MessageId, atMs: number): void {
+  /** Call before the ack is handed to the socket; it counts as on its way until ackSent. */
+  acked(channel: CheckedChannel, id: MessageId): void {
     this.counts.acked++;
     const tracked = this.#queue(channel.queue).messages.get(keyOf(id));
     if (tracked === undefined) return;
     tracked.openOn = undefined;
-    tracked.ackedAtMs = atMs;
+    tracked.ackedAtMs = Number.POSITIVE_INFINITY;
     tracked.ackedOn = channel;
+  }
+
+  /** The ack has left this process. */
+  ackSent(channel: CheckedChannel, id: MessageId, atMs: number): void {
+    const tracked = this.#queue(channel.queue).messages.get(keyOf(id));
+    if (tracked?.ackedOn === channel && tracked.ackedAtMs === Number.POSITIVE_INFINITY) tracked.ackedAtMs = atMs;
   }
 
   /** The client returned the message to the queue. */
@@ -189,9 +222,10 @@ export class DeliveryChecker {
     for (const queue of this.#queues.values()) {
       for (const [key, tracked] of queue.messages) {
         if (tracked.ackedAtMs !== undefined) continue;
-        const seen = tracked.deliveredAtMs === undefined ? "never delivered" : "delivered, never acked";
-        if (tracked.required) this.#violate(queue, tracked.publication, `is lost: promised, ${seen}, and the queue is empty`);
-        this.#finish(queue, key, tracked);
+        const seen = tracked.seen.length === 0 ? "never delivered" : "delivered, never acked";
+        if (tracked.required)
+          this.#violate(queue, tracked.publication, `is lost: promised, ${seen}, and the queue is empty`);
+        this.#finish(queue, key, GONE);
       }
     }
   }
@@ -203,20 +237,22 @@ export class DeliveryChecker {
         const { ackedAtMs, ackedOn } = tracked;
         if (ackedAtMs === undefined || ackedOn === undefined) continue;
         const heldUntilMs = ackedOn.cutAtMs ?? nowMs;
-        if (heldUntilMs - ackedAtMs > this.#slackMs) this.#finish(queue, key, tracked);
+        const heldMs = heldUntilMs - ackedAtMs;
+        if (heldMs > this.#slackMs) this.#finish(queue, key, Math.min(GONE - 1, 1 + Math.floor(heldMs)));
       }
     }
   }
 
-  #finish(queue: TrackedQueue, key: number, tracked: Tracked): void {
-    const { publisher, sequence } = tracked.publication;
-    let finished = queue.finished.get(publisher) ?? new Uint8Array(1024);
+  #finish(queue: TrackedQueue, key: number, mark: number): void {
+    const publisher = Math.floor(key / 0x1_0000_0000);
+    const sequence = key % 0x1_0000_0000;
+    let finished = queue.finished.get(publisher) ?? new Uint16Array(1024);
     if (sequence >= finished.length) {
-      const grown = new Uint8Array(Math.max(finished.length * 2, sequence + 1));
+      const grown = new Uint16Array(Math.max(finished.length * 2, sequence + 1));
       grown.set(finished);
       finished = grown;
     }
-    finished[sequence] = 1;
+    finished[sequence] = mark;
     queue.finished.set(publisher, finished);
     queue.messages.delete(key);
   }
@@ -239,20 +275,30 @@ export class DeliveryChecker {
       this.#violate(queue, delivery, "was delivered again after its ack, without any loss of connection");
       return;
     }
-    const agoMs = ackedOn.cutAtMs - ackedAtMs;
+    const agoMs = Math.max(0, ackedOn.cutAtMs - ackedAtMs);
     if (agoMs > this.#slackMs) this.#violate(queue, delivery, `came back ${agoMs.toFixed(0)} ms of life after its ack`);
     else this.#noteForgotten(agoMs);
   }
 
-  #checkMarked(queue: TrackedQueue, tracked: Tracked, delivery: Delivery): void {
-    const earlierMs = tracked.deliveredAtMs;
-    if (earlierMs === undefined) return;
-    if (this.#wasLogged(earlierMs)) tracked.mustBeMarked = true;
-    if (delivery.redelivered) return;
-    if (tracked.mustBeMarked) {
-      const agoMs = (this.#killAfter(earlierMs) ?? delivery.atMs) - earlierMs;
-      this.#violate(queue, delivery, `is not marked redelivered; last delivered ${agoMs.toFixed(0)} ms before the kill`);
-    } else this.#noteForgotten((this.#killAfter(earlierMs) as number) - earlierMs);
+  /**
+   * What the broker must remember of earlier deliveries: all of this life, and of an earlier life those
+   * that a kill could not erase. Deliveries before the last kill are judged for good here.
+   */
+  #remembered(tracked: Tracked): Remembered {
+    const killMs = this.#killsMs[tracked.seenInEpoch];
+    if (killMs === undefined) {
+      const last = tracked.seen.at(-1);
+      return last === undefined ? tracked.remembered : { mark: true, countFloor: last.countFloor };
+    }
+    for (const { atMs, countFloor } of tracked.seen) {
+      if (killMs - atMs > this.#slackMs) tracked.remembered = { mark: true, countFloor };
+    }
+    tracked.seen = [];
+    return tracked.remembered;
+  }
+
+  #checkMarked(queue: TrackedQueue, delivery: Delivery, remembered: Remembered): void {
+    if (remembered.mark && !delivery.redelivered) this.#violate(queue, delivery, "is not marked redelivered");
   }
 
   #checkOrder(queue: TrackedQueue, channel: CheckedChannel, delivery: Delivery): void {
@@ -262,31 +308,10 @@ export class DeliveryChecker {
     channel.lastFirst.set(delivery.publisher, delivery.sequence);
   }
 
-  #checkCount(queue: TrackedQueue, tracked: Tracked, delivery: Delivery): void {
-    if (tracked.deliveredAtMs !== undefined && this.#wasLogged(tracked.deliveredAtMs)) {
-      tracked.countFloor = tracked.countFloorIfLogged;
-    }
+  #checkCount(queue: TrackedQueue, delivery: Delivery, remembered: Remembered): void {
     const count = delivery.deliveryCount ?? 0;
-    if (count < tracked.countFloor) {
-      this.#violate(queue, delivery, `has delivery count ${count}, at least ${tracked.countFloor} was due`);
-    }
-    tracked.countFloorIfLogged = count + 1;
-  }
-
-  /** False when what happened at `atMs` fell into the last moments before a kill. */
-  #wasLogged(atMs: number): boolean {
-    const killMs = this.#killAfter(atMs);
-    return killMs === undefined || killMs - atMs > this.#slackMs;
-  }
-
-  #killAfter(atMs: number): number | undefined {
-    let found: number | undefined;
-    for (let i = this.#killsMs.length - 1; i >= 0; i--) {
-      const killMs = this.#killsMs[i] as number;
-      if (killMs < atMs) break;
-      found = killMs;
-    }
-    return found;
+    if (count >= remembered.countFloor) return;
+    this.#violate(queue, delivery, `has delivery count ${count}, at least ${remembered.countFloor} was due`);
   }
 
   #noteForgotten(agoMs: number): void {

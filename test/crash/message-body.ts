@@ -13,7 +13,9 @@ const USUAL_BODY_BYTES_MAX = 20 * 1024;
 const LARGE_BODY_BYTES_MAX = 300 * 1024;
 const LARGE_SHARE = 0.005;
 const PATTERN_PERIOD = 251;
-const PATTERN = Buffer.from(Array.from({ length: LARGE_BODY_BYTES_MAX + PATTERN_PERIOD }, (_, i) => i % PATTERN_PERIOD));
+const PATTERN = Buffer.from(
+  Array.from({ length: LARGE_BODY_BYTES_MAX + PATTERN_PERIOD }, (_, i) => i % PATTERN_PERIOD),
+);
 
 export interface MessageId {
   readonly publisher: number;
