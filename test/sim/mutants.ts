@@ -31,8 +31,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     order: "3: a torn tail is told from damage, and stale entries never line up",
     file: "log/local/scan",
-    from: /found\.prevCrc !== crc \|\| !entryIsIntact\(window\.view\(offset\), 0, found, key\)/,
-    to: "false",
+    from: /\|\| found\.epoch < epoch\)([\s\S]*?)found\.prevCrc !== crc \|\| /,
+    to: ")$1",
   },
   {
     order: "4: a full disk must still allow draining: publishers stop earlier",

@@ -243,7 +243,8 @@ export class ShardSim {
   }
 
   #choose(): void {
-    const dice = this.#random.below(100);
+    // The reserve is for draining: while space is low, clients settle what they have.
+    const dice = this.#spaceIsLow ? 60 : this.#random.below(100);
     if (this.#habits.diskFills && this.#random.chance(0.03)) this.#fillDisk();
     if (dice < 45) this.#publish(this.#habits.diskFills ? 1 : this.#random.between(1, 8));
     else if (dice < 75) this.#settleSome();

@@ -24,8 +24,8 @@ import { SegmentList } from "./segment.ts";
 import { GROW_BYTES, LocalLogWriter } from "./writer.ts";
 
 const MIB = 1024 * 1024;
-/** A new log is not begun with less room than this. */
-const CREATE_BYTES = MIB;
+/** A new log is not begun with less room than this share of a segment. */
+const CREATE_SHARE = 1 / 64;
 /** Parts of an id: a folder each, never a file's name. */
 const ID = /^[a-z0-9_-]+(\/[a-z0-9_-]+)*$/;
 
@@ -106,6 +106,7 @@ class LocalLogStore implements LogStore {
   readonly #options: LocalLogOptions;
   /** The writers that have not ended, with the readers that share their segments. */
   readonly #held = new Map<string, HeldLog>();
+  #makingRoom: Promise<boolean> | undefined;
   readonly #acquiring = new Set<string>();
 
   constructor({ disk, clock, logger, root }: LocalLogStoreOptions, options: LocalLogOptions) {
@@ -122,7 +123,7 @@ class LocalLogStore implements LogStore {
     try {
       if ((await this.#disk.list(folder)).includes(MARKER_NAME)) throw new StorageError("closed", `log ${id} exists`);
       const { freeBytes } = await this.#disk.space(this.#root);
-      if (freeBytes < CREATE_BYTES) await this.#makeRoom(undefined);
+      if (freeBytes < this.#options.segmentBytes * CREATE_SHARE) await this.#makeRoom(undefined);
       let path = this.#root;
       for (const part of id.split("/")) {
         const parent = path;
@@ -257,7 +258,15 @@ class LocalLogStore implements LogStore {
   }
 
   /** Room on a full disk: a prepared file of the log itself, or else of another one, is given up. */
-  async #makeRoom(own: SegmentPool | undefined): Promise<boolean> {
+  #makeRoom(own: SegmentPool | undefined): Promise<boolean> {
+    // Who asks while room is being made shares it: the reserve is small.
+    this.#makingRoom ??= this.#giveUpFile(own).finally(() => {
+      this.#makingRoom = undefined;
+    });
+    return this.#makingRoom;
+  }
+
+  async #giveUpFile(own: SegmentPool | undefined): Promise<boolean> {
     if (own !== undefined && (await own.giveUpOne())) return true;
     for (const { pool } of this.#held.values()) if (await pool.giveUpOne()) return true;
     return false;
