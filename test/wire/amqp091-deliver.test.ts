@@ -113,6 +113,20 @@ test("a shared prefetch holds for all consumers of the channel together, exactly
   assert.equal(client.messages().length, 2);
 });
 
+test("a shared prefetch set later concerns consumers that are there, and lifting it lets them go on", async () => {
+  const { client } = await filled(2);
+  client.consume("q", { tag: "a" });
+  client.consume("q", { tag: "b" });
+  assert.equal(client.messages().length, 2);
+  qos(client, 2, true);
+  for (let i = 3; i <= 6; i++) client.publish("q", `m${i}`);
+  assert.equal(client.messages().length, 0);
+  client.ack(1);
+  assert.deepEqual(bodies(client.messages()), ["m3"]);
+  client.send(1, "basic.qos", { prefetchSize: 0, prefetchCount: 0, global: true });
+  assert.equal(client.messages().length, 3);
+});
+
 test("acks reach the broker as ranges", async () => {
   const { world, client } = await filled(10);
   client.consume("q");

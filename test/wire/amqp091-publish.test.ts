@@ -234,3 +234,17 @@ test("one turn makes one write to a socket, whatever it answers", async () => {
   assert.equal(client.socket.writes, before + 1);
   assert.equal(client.messages().length, 50);
 });
+
+test("a connection that sends more than its share of a turn waits for the next one", async () => {
+  const world = await World.open();
+  const queue = world.broker.add("q");
+  const client = world.open();
+  const bytes = publishFrames("q", Buffer.alloc(65_000));
+  for (let i = 0; i < 4; i++) client.raw(bytes);
+  assert.equal(client.socket.paused, false);
+  client.raw(bytes);
+  assert.equal(client.socket.paused, true);
+  assert.equal(queue.ready.length, 5, "what was read is parsed");
+  world.broker.turn();
+  assert.equal(client.socket.paused, false);
+});

@@ -20,10 +20,9 @@ const REPLY_QUEUE = "amq.rabbitmq.reply-to";
 
 export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
   if (method.prefetchSize !== 0) throw connectionError("not-implemented", `prefetch_size!=0 (${method.prefetchSize})`);
-  if (method.global) channel.sharedPrefetch = method.prefetchCount;
+  if (method.global) channel.sharePrefetch(method.prefetchCount);
   else channel.prefetch = method.prefetchCount;
   channel.host.send(channel.number, "basic.qos-ok", {});
-  channel.wake();
 }
 
 export function consume(channel: Channel, method: MethodOf<"basic.consume">): void {

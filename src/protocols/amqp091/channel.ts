@@ -30,8 +30,6 @@ export class Channel {
   confirms: Confirms | undefined = undefined;
   /** Prefetch of consumers to come; 0: none. */
   prefetch = 0;
-  /** Prefetch that all consumers of the channel share; 0: none. */
-  sharedPrefetch = 0;
   /** What an empty queue name stands for. */
   lastQueue = "";
   /** In the door's list of channels that wait for a commit. */
@@ -46,6 +44,8 @@ export class Channel {
   private readonly numbered: (ChannelConsumer | undefined)[] = [];
   private readonly freeNumbers: number[] = [];
   private waiting: ChannelConsumer[] = [];
+  /** Prefetch that all consumers of the channel share; 0: none. */
+  private sharedPrefetch = 0;
   private inFlight = 0;
   private deliveryTag = 0;
 
@@ -96,6 +96,13 @@ export class Channel {
       if (consumer.hasCredit && this.host.hasRoom) consumer.handle?.resume();
       else this.waits(consumer);
     }
+  }
+
+  /** basic.qos with global: concerns the consumers that are there as well; 0 is no limit. */
+  sharePrefetch(count: number): void {
+    this.sharedPrefetch = count;
+    if (!this.hasCredit) this.pauseAll();
+    this.wake();
   }
 
   /** The shared credit is used up: the queues must not offer the other consumers anything either. */

@@ -8,6 +8,7 @@
 //   blocked   an alarm is on and this client publishes
 // Pausing only stops the socket:
 //   congested uncommitted bytes are above the limit      unsent the peer does not read its answers
+//   budget    this turn has parsed enough for this connection
 
 import { assert } from "../../assert.ts";
 import type { BrokerFacade, Session } from "../../broker/facade.ts";
@@ -41,8 +42,9 @@ const HOLD_BLOCKED = 4;
 const HOLDS = HOLD_COMMIT | HOLD_GET | HOLD_BLOCKED;
 const PAUSE_CONGESTED = 8;
 const PAUSE_UNSENT = 16;
+const PAUSE_BUDGET = 32;
 /** These last; the holds for a commit or a get are short, and pause the socket only if more arrives. */
-const PAUSES = HOLD_BLOCKED | PAUSE_CONGESTED | PAUSE_UNSENT;
+const PAUSES = HOLD_BLOCKED | PAUSE_CONGESTED | PAUSE_UNSENT | PAUSE_BUDGET;
 
 /** What a connection needs of the door. */
 export interface ConnectionHost {
@@ -91,6 +93,8 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   private isStalled = false;
   private toldBlocked = false;
   private publishedInChunk = false;
+  /** Bytes received since the last flush. */
+  private turnBytes = 0;
   private endAfterFlush = false;
   private confirming: Channel[] = [];
   private waking: Channel[] = [];
@@ -131,10 +135,20 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     if (this.phase === "gone" || this.endAfterFlush) return;
     this.heartbeat.received();
     if (this.holding) this.pauseSocket();
+    this.spend(chunk.length);
     this.parse(() => {
       const at = this.phase === "header" ? this.takeHeader(chunk) : 0;
       if (at >= 0) this.scanner.feed(chunk, at);
     });
+  }
+
+  /** One poll may read the same socket many times: beyond its budget the connection waits for the next turn. */
+  private spend(size: number): void {
+    this.turnBytes += size;
+    if (this.turnBytes < LIMITS.parseBudgetBytes) return;
+    this.turnBytes = 0;
+    this.raise(PAUSE_BUDGET);
+    this.host.flushLater(this);
   }
 
   /** Runs a piece of parsing; what it throws has cost the framing, so nothing more is read. */
@@ -297,6 +311,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   /** The end of a turn: confirms, then everything in one write. */
   flush(): void {
     if (this.phase === "gone") return;
+    this.turnBytes = 0;
     for (const channel of this.confirming) {
       channel.confirmQueued = false;
       channel.sendConfirms();
@@ -312,6 +327,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
       return;
     }
     this.noteUnsent();
+    this.lower(PAUSE_BUDGET);
   }
 
   drain(): void {
