@@ -18,8 +18,13 @@ export interface DeliverySink {
    * Returns false when the sink can take no more for now; it then calls `Consumer.resume`.
    */
   deliver(
-    bytes: Buffer, start: number, size: number,
-    queueId: number, lane: number, sequence: number, deliveries: number,
+    bytes: Buffer,
+    start: number,
+    size: number,
+    queueId: number,
+    lane: number,
+    sequence: number,
+    deliveries: number,
   ): boolean;
   /** The queue was deleted under the consumer: no more deliveries will come. */
   cancelled(): void;

@@ -30,14 +30,30 @@ export interface ErrorTraits {
 export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, ErrorTraits>> = {
   "not-found": { scope: "channel", retryable: false, meaning: "The queue, exchange, vhost or topic does not exist." },
   "already-exists": { scope: "channel", retryable: false, meaning: "It exists as another kind of thing." },
-  "precondition-failed": { scope: "channel", retryable: false, meaning: "It exists with other settings, is in use, or an argument is invalid." },
-  "access-refused": { scope: "channel", retryable: false, meaning: "The user may not do this, or the name is reserved." },
+  "precondition-failed": {
+    scope: "channel",
+    retryable: false,
+    meaning: "It exists with other settings, is in use, or an argument is invalid.",
+  },
+  "access-refused": {
+    scope: "channel",
+    retryable: false,
+    meaning: "The user may not do this, or the name is reserved.",
+  },
   "resource-locked": { scope: "channel", retryable: false, meaning: "Another connection has exclusive access." },
-  "not-allowed": { scope: "connection", retryable: false, meaning: "The vhost does not exist or the user may not enter it." },
+  "not-allowed": {
+    scope: "connection",
+    retryable: false,
+    meaning: "The vhost does not exist or the user may not enter it.",
+  },
   "not-implemented": { scope: "connection", retryable: false, meaning: "This version does not have the feature." },
   "resource-limit": { scope: "channel", retryable: true, meaning: "A limit is reached; nothing was stored." },
   "too-large": { scope: "channel", retryable: false, meaning: "The message is larger than the limit." },
-  unavailable: { scope: "connection", retryable: true, meaning: "Storage failed or is read-only; nothing is acknowledged." },
+  unavailable: {
+    scope: "connection",
+    retryable: true,
+    meaning: "Storage failed or is read-only; nothing is acknowledged.",
+  },
   "shutting-down": { scope: "connection", retryable: true, meaning: "The broker is stopping." },
 };
 

@@ -39,7 +39,11 @@ const EMPTY = Buffer.alloc(0);
 /** Bytes of the record that `message` becomes. */
 export function recordSize(message: IncomingMessage): number {
   return (
-    message.envelopeEnd - message.envelopeStart + 4 + (message.propertiesEnd - message.propertiesStart) + message.bodySize
+    message.envelopeEnd -
+    message.envelopeStart +
+    4 +
+    (message.propertiesEnd - message.propertiesStart) +
+    message.bodySize
   );
 }
 
