@@ -7,7 +7,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { pathToFileURL } from "node:url";
 import { digestOf } from "../../src/cli/demo/lines.ts";
 import { prove } from "../../src/cli/demo/proof.ts";
 import { transform } from "../../src/cli/demo/transform.ts";
@@ -17,11 +16,8 @@ const LINES = 5000;
 const folder = mkdtempSync(join(tmpdir(), "quayside-demo-test-"));
 
 function runDemo(...args: string[]): Promise<{ code: number | null; output: string }> {
-  const program = `
-    const { demoVerb } = await import(${JSON.stringify(pathToFileURL(join(BUILD, "src/cli/demo.js")).href)});
-    process.exitCode = await demoVerb(process.argv.slice(1));`;
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ["--input-type=module", "--eval", program, "--", ...args], {
+    const child = spawn(process.execPath, [join(BUILD, "src/cli/quayside.js"), "demo", ...args], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";
