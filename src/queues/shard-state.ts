@@ -5,7 +5,7 @@
 import { assert, InvariantError } from "../assert.ts";
 import { type EffectHandler, QUEUE_DELIVER_AFTER_COMMIT, REF_COLD } from "./effects.ts";
 import { Extents } from "./extents.ts";
-import { Lane, type References } from "./lane.ts";
+import type { Lane, References } from "./lane.ts";
 import { COLD, SPILLED, TRANSIENT } from "./page.ts";
 import { Queue } from "./queue.ts";
 import type { QueueSettings } from "./shard-port.ts";

@@ -255,7 +255,10 @@ for (const engine of ENGINES) {
       await young.fill(5);
       assert.equal(old.commits.length, commits);
       const epochs = (await readAll(fixture, young.reader)).map((entry) => entry.epoch);
-      assert.deepEqual(epochs, [...epochs].sort((a, b) => a - b));
+      assert.deepEqual(
+        epochs,
+        [...epochs].sort((a, b) => a - b),
+      );
       assert.equal(epochs.at(-1), 2);
       await young.release();
     });
