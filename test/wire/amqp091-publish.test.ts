@@ -248,3 +248,14 @@ test("a connection that sends more than its share of a turn waits for the next o
   world.broker.turn();
   assert.equal(client.socket.paused, false);
 });
+
+for (const name of ["channel.close", "connection.close"] as const) {
+  test(`confirms that are due leave before the answer to ${name}`, async () => {
+    const { world, client } = await confirming();
+    client.publish("q", "p", { properties: PERSISTENT });
+    world.broker.commit();
+    const closing = { replyCode: 200, replyText: "", classId: 0, methodId: 0 };
+    client.send(name === "channel.close" ? 1 : 0, name, closing);
+    assert.deepEqual(client.methodNames(), ["basic.ack", `${name}-ok`]);
+  });
+}

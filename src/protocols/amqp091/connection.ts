@@ -380,7 +380,8 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   connectionMethod(method: Method): void {
     switch (method.name) {
       case "connection.close":
-        if (this.phase !== "closing") this.shut();
+        this.dispatch.sendConfirms();
+        this.shut();
         this.send(0, "connection.close-ok", {});
         return this.finish();
       case "connection.close-ok":

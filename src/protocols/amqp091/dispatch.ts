@@ -212,6 +212,7 @@ export class Dispatch implements FrameHandler, PublishHooks {
 
   private dropChannel(channel: Channel): void {
     this.host.settles.flush();
+    channel.sendConfirms();
     channel.shut();
     this.forget(channel.number);
   }
@@ -265,6 +266,11 @@ export class Dispatch implements FrameHandler, PublishHooks {
     }
     const text = replyText(told.message);
     this.host.send(number, "channel.close", { replyCode: told.replyCode, replyText: text, classId, methodId });
+  }
+
+  /** Sends the confirms that are due on all channels: the client closes, and close-ok comes next. */
+  sendConfirms(): void {
+    for (const channel of this.channels.values()) channel.sendConfirms();
   }
 
   /** Ends all channels: consumers are cancelled, unacked messages go back in order. */
