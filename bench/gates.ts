@@ -2,14 +2,13 @@
 // backlog that nobody reads, steady churn beside it, and messages that are stuck, spread over the log.
 // Measures write amplification, disk use, memory, event-loop delay and the restart, and passes or fails.
 
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { GeneratorProcess } from "./generator-process.ts";
 import type { MeasuredLoad } from "./generator-process.ts";
 import { LOAD_JOB_DEFAULTS } from "./load-job.ts";
 import { BACKLOG_QUEUE_PREFIX, backlogCount, fillBacklog, settle } from "./process-scenarios.ts";
-import { diskUseBytes, writtenBytes } from "./process-stats.ts";
+import { deviceWrittenBytes, diskUseBytes } from "./process-stats.ts";
 import { metricSum, metricValue, readMetrics } from "./metrics-page.ts";
 import { defaultQuaysideCommand, makeTempDir, removeDir, startServer } from "./servers.ts";
 import type { RunningServer } from "./servers.ts";
@@ -68,10 +67,6 @@ function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-function diskBytes(dataDir: string): number {
-  return diskUseBytes(dataDir, (path) => statSync(path, { throwIfNoEntry: false })?.blocks ?? 0);
-}
-
 class Gates {
   readonly #options: GateOptions;
   readonly #tempDir = makeTempDir("gates");
@@ -109,12 +104,12 @@ class Gates {
   async #fill(server: RunningServer): Promise<void> {
     const { messages, bodyBytes } = this.#options;
     say(`filling: ${messages} messages of ${bodyBytes} B`);
-    const before = writtenBytes(server.pid);
+    const before = deviceWrittenBytes(this.#dataDir);
     const beganMs = performance.now();
     await fillBacklog(server, this.#generator, { messages, bodyBytes });
     const rate = (messages / (performance.now() - beganMs)) * 1000;
     await settle();
-    const perMessage = (writtenBytes(server.pid) - before) / messages;
+    const perMessage = (deviceWrittenBytes(this.#dataDir) - before) / messages;
     say(`filled at ${rate.toFixed(0)} msg/s, ${perMessage.toFixed(0)} B written for each (fresh segments included)`);
   }
 
@@ -123,7 +118,7 @@ class Gates {
     const durationMs = minutes * 60_000;
     const common = { ...LOAD_JOB_DEFAULTS, bodyBytes, durationMs, ownsQueues: false };
     const sampler = setInterval(() => this.#sample(server), SAMPLE_EVERY_MS);
-    const before = writtenBytes(server.pid);
+    const before = deviceWrittenBytes(this.#dataDir);
     say(`churn: ${rate} msg/s for ${minutes} minutes, ${stuck} stuck messages among it`);
     try {
       const [load, held] = await Promise.all([
@@ -146,7 +141,7 @@ class Gates {
       const stored = (live ?? 0) / (this.#options.messages + held.published);
       // A record is what a message occupies in the log: its stored size and the header of its effect.
       const recordBytes = stored + ENQUEUE_HEADER_BYTES;
-      const written = writtenBytes(server.pid) - before;
+      const written = deviceWrittenBytes(this.#dataDir) - before;
       return { load, writeAmplification: written / ((load.published + held.published) * recordBytes) };
     } finally {
       clearInterval(sampler);
@@ -155,7 +150,7 @@ class Gates {
 
   #sample(server: RunningServer): void {
     this.#worst.rssBytes = Math.max(this.#worst.rssBytes, server.stats().rssBytes);
-    const disk = diskBytes(this.#dataDir);
+    const disk = diskUseBytes(this.#dataDir);
     this.#worst.diskBytes = Math.max(this.#worst.diskBytes, disk);
     readMetrics(server.metricsPort).then(
       (page) => {

@@ -1,6 +1,7 @@
-// Processor time, memory and bytes written of a server's whole process tree, from /proc (Linux).
+// Processor time and memory of a server's whole process tree, and what its disk takes, from /proc and
+// /sys (Linux).
 
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /** USER_HZ: fixed at 100 on the Linux platforms that Node supports. */
@@ -66,18 +67,31 @@ export function treeStats(rootPid: number): TreeStats {
   };
 }
 
-/** Bytes that the process has sent towards the disk (write_bytes of /proc/PID/io). */
-export function writtenBytes(pid: number): number {
-  const match = /^write_bytes: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "latin1"));
-  if (match === null) throw new Error(`no write_bytes for process ${pid}`);
-  return Number(match[1]);
+/** Linux counts in sectors of 512 bytes, whatever the device's own block is. */
+const SECTOR_BYTES = 512;
+/** Sectors written: the seventh field of /sys/dev/block/MAJOR:MINOR/stat. */
+const SECTORS_WRITTEN_FIELD = 6;
+
+/**
+ * Bytes written to the block device that holds `folder`, by anybody: measure on a quiet machine. The
+ * per-process count (write_bytes of /proc/PID/io) would be no use: it counts a whole page cache folio,
+ * up to megabytes, each time a few bytes of it become dirty. Throws when the folder is on no block device.
+ */
+export function deviceWrittenBytes(folder: string): number {
+  const { dev } = statSync(folder);
+  const major = (dev >>> 8) & 0xfff;
+  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
+  const fields = readFileSync(`/sys/dev/block/${major}:${minor}/stat`, "latin1").trim().split(/\s+/);
+  return Number(fields[SECTORS_WRITTEN_FIELD]) * SECTOR_BYTES;
 }
 
-/** Disk blocks used by a folder, as du counts them. */
-export function diskUseBytes(folder: string, blocksOf: (path: string) => number): number {
+/** Disk blocks used by a folder, as du counts them. Files may vanish meanwhile. */
+export function diskUseBytes(folder: string): number {
   let total = 0;
   for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile()) total += blocksOf(join(entry.parentPath, entry.name)) * 512;
+    if (!entry.isFile()) continue;
+    const stat = statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false });
+    total += (stat?.blocks ?? 0) * SECTOR_BYTES;
   }
   return total;
 }
