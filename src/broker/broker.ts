@@ -120,7 +120,7 @@ export class Broker implements BrokerFacade {
 
   openSession(user: string, vhost: string): Session {
     this.#namespace.assertAvailable();
-    if (vhost !== VHOST) throw new BrokerError("not-allowed", `vhost '${vhost}' not found`);
+    if (vhost !== VHOST) throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
     const session = new OpenSession(++this.#lastSessionId, user);
     this.#sessions.set(session.id, session);
     return session;

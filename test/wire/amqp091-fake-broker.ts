@@ -116,7 +116,7 @@ export class FakeBroker implements BrokerFacade {
   }
 
   openSession(user: string, vhost: string): Session {
-    if (vhost !== "/") throw new BrokerError("not-allowed", `vhost '${vhost}' not found`);
+    if (vhost !== "/") throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
     const session = { id: this.sessions.size + 1, user, vhost };
     this.sessions.add(session);
     return session;
