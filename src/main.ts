@@ -74,7 +74,9 @@ export async function startBroker(options: BrokerOptions = {}): Promise<RunningB
   try {
     return await start.run();
   } catch (error) {
-    await start.undo();
+    await start
+      .undo()
+      .catch((second: unknown) => options.logger?.warn("undoing the start failed", { error: String(second) }));
     throw error;
   }
 }
