@@ -91,10 +91,12 @@ class Start {
   readonly #machine = createNodeMachine();
   readonly #steps: (() => Promise<void> | void)[] = [];
   readonly #addresses: Address[] = [];
+  #hosts: readonly string[];
   #failure: Error | undefined;
 
   constructor(options: BrokerOptions) {
     this.#options = options;
+    this.#hosts = options.hosts ?? DEFAULT_HOSTS;
     this.#logger = options.logger ?? createSilentLogger();
   }
 
@@ -239,15 +241,16 @@ class Start {
     listen: (host: string, port: number) => Promise<Listener>,
   ): Promise<void> {
     if (port === "off") return;
-    const { hosts } = this.#options;
     const listeners = await listenOnAll({
       name: protocol,
-      hosts: hosts ?? DEFAULT_HOSTS,
-      hostsChosen: hosts !== undefined,
+      hosts: this.#hosts,
+      hostsChosen: this.#options.hosts !== undefined,
       port,
       logger: this.#logger,
       listen,
     });
+    // A default address that is absent is told once, not again for every listener.
+    this.#hosts = listeners.map(({ host }) => host);
     for (const listener of listeners) {
       this.#addresses.push(addressOf(protocol, listener));
       this.#steps.push(() => listener.close());

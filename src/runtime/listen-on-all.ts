@@ -50,7 +50,7 @@ async function listenOnOne(options: ListenAllOptions, host: string, port: number
   } catch (error) {
     const code = codeOf(error);
     if (!options.hostsChosen && host === "::1" && (code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT")) {
-      options.logger.info(`${options.name}: this machine has no ::1; listening on IPv4 only`);
+      options.logger.info("this machine has no ::1; listening on IPv4 only");
       return undefined;
     }
     throw new ListenError(listenSentence(options.name, host, port, error), { cause: error });
