@@ -17,7 +17,7 @@ import { VERSION } from "./version.ts";
 export const EXIT = { ok: 0, refused: 1, usage: 64, bug: 70, storage: 74 } as const;
 
 /** A graceful stop that takes longer than this ends the process anyway, ms; the log is safe either way. */
-const STOP_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 60_000;
 
 export interface StartVerbOptions {
   /** Part of the process's age that is not start-up (installing, building), ms. */
@@ -80,6 +80,8 @@ class BrokerProcess {
       this.#exit = resolve;
     });
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.#onSignal(signal));
+    // Whoever reads banner and log may go away; the broker stays.
+    for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
     process.on("uncaughtException", (error) => this.#onBug(error));
     process.on("unhandledRejection", (error) => this.#onBug(error));
     try {
