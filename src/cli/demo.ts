@@ -44,10 +44,12 @@ export async function demoVerb(argv: readonly string[]): Promise<number> {
   }
   try {
     const connect = await loadConnect();
-    return await new Demo(readInput(files), connect, keep).run();
+    const input = readInput(files);
+    if (input.lines.length === 0) return failed(`no lines in ${input.sources.join(", ")}`, EXIT.noInput);
+    return await new Demo(input, connect, keep).run();
   } catch (error) {
     if (error instanceof MissingLibraryError) return failed(error.message, EXIT.noLibrary);
-    if (error instanceof Error && "code" in error && "path" in error) return failed(error.message, EXIT.noInput);
+    if (error instanceof Error && "code" in error && "syscall" in error) return failed(error.message, EXIT.noInput);
     throw error;
   }
 }
@@ -102,8 +104,10 @@ class Demo {
     for (let number = 1; number <= WORKERS; number += 1) this.#startWorker(number, broker, publisher);
     await this.#everythingStored();
     await this.#killing;
-    publisher.stop();
+    // What was sent again after the kill may be stored already and still wait for its confirm.
+    const giveUp = setTimeout(() => publisher.stop(), STALL_MS);
     await published;
+    clearTimeout(giveUp);
     for (const worker of this.#workers.values()) await worker.end("SIGTERM");
     await broker.end("SIGTERM");
     const proof = prove(this.#lines, this.#files, publisher.sentAgain);
@@ -134,8 +138,7 @@ class Demo {
       stored: this.#stored.size,
       redelivered: this.#redelivered,
     });
-    const next = this.#kills[0];
-    if (next !== undefined && this.#stored.size >= next.at) {
+    for (let next = this.#kills[0]; next !== undefined && this.#stored.size >= next.at; next = this.#kills[0]) {
       this.#kills.shift();
       this.#killing = this.#killing.then(next.kill);
     }

@@ -56,10 +56,22 @@ describe("The demo", () => {
     assert.doesNotMatch(output, /NOT marked as redelivered|damaged/);
   });
 
-  test("names a file that it cannot read and exits with 66", async () => {
-    const { code, output } = await runDemo(join(folder, "absent.log"));
-    assert.equal(code, 66, output);
-    assert.match(output, /absent\.log/);
+  test("ends although the broker is killed while everybody closes, as with a single line", async () => {
+    const file = join(folder, "one.log");
+    writeFileSync(file, "one line\n");
+    const { code, output } = await runDemo(file);
+    assert.equal(code, 0, output);
+    assert.match(output, /missing +0\n/);
+  });
+
+  test("names a file that it cannot read, or that is empty, and exits with 66", async () => {
+    const empty = join(folder, "empty.log");
+    writeFileSync(empty, "");
+    for (const path of [join(folder, "absent.log"), empty]) {
+      const { code, output } = await runDemo(path);
+      assert.equal(code, 66, output);
+      assert.ok(output.includes(path), output);
+    }
   });
 
   test("proves a missing, a changed and a doubled line as what they are", () => {

@@ -39,3 +39,12 @@ export async function connectPatiently(
   }
   return undefined;
 }
+
+/** Closes; a connection that is gone already, or that goes while it closes, is as good as closed. */
+export function closeQuietly(connection: ChannelModel): Promise<void> {
+  return new Promise((resolve) => {
+    // The library's own promise never settles when the broker dies between close and close-ok.
+    connection.once("close", () => resolve());
+    connection.close().then(resolve, () => resolve());
+  });
+}

@@ -2,7 +2,7 @@
 // was not confirmed when the connection is lost is sent again, with the same id.
 
 import type { ChannelModel, ConfirmChannel } from "amqplib";
-import { type Connect, connectPatiently } from "./amqp-library.ts";
+import { type Connect, closeQuietly, connectPatiently } from "./amqp-library.ts";
 import { type Line, digestOf } from "./lines.ts";
 
 export interface PublisherOptions {
@@ -62,7 +62,7 @@ export class Publisher {
         this.sentAgain.add(this.#options.lines[index]?.id ?? "");
       }
       this.#unconfirmed.clear();
-      await connection.close().catch(() => undefined); // it may be gone already
+      await closeQuietly(connection);
     }
   }
 

@@ -7,7 +7,7 @@
 import { closeSync, openSync } from "node:fs";
 import { type FileHandle, open, readFile, truncate } from "node:fs/promises";
 import type { Channel, ConsumeMessage } from "amqplib";
-import { connectPatiently, loadConnect } from "./amqp-library.ts";
+import { closeQuietly, connectPatiently, loadConnect } from "./amqp-library.ts";
 import { type StoredLine, transform } from "./transform.ts";
 
 /** What a worker tells its parent. */
@@ -131,7 +131,7 @@ async function work(url: string, queue: string, worker: number, path: string): P
     await over;
     if (stopping) {
       await store.settled();
-      await connection.close().catch(() => undefined); // it may be gone already
+      await closeQuietly(connection);
     } else if (channel !== undefined) store.forget(channel);
   }
   await store.settled();
