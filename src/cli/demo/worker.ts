@@ -111,6 +111,7 @@ async function work(url: string, queue: string, worker: number, path: string): P
     const over = new Promise<void>((resolve) => {
       wake = resolve;
       connection.once("close", () => resolve());
+      if (stopping) resolve(); // told while it connected
     });
     connection.on("error", () => undefined); // "close" follows
     const channel = await openChannel();
