@@ -113,8 +113,9 @@ export function markdown(report: Report): string {
   const relay = amount(median(reference.relay), "msg/s");
   const ceiling = amount(median(reference.publishOnly), "msg/s");
   const lines = [
-    `Measured ${machine.date} at ${machine.revision} on ${machine.cores} cores (${machine.cpu}), Linux ${machine.kernel}, ` +
-      `Node ${machine.node}, against ${machine.peer}; medians of ${report.rounds} interleaved rounds.`,
+    `Measured ${machine.date} at ${machine.revision} on ${machine.cores} cores (${machine.cpu}), ` +
+      `Linux ${machine.kernel}, Node ${machine.node}, against ${machine.peer}; ` +
+      `medians of ${report.rounds} interleaved rounds.`,
     `The relay, which keeps and syncs nothing, moved ${relay} messages a second (spread ` +
       `${spread(reference.relay).toFixed(2)}x); the generator alone publishes ${ceiling} a second.`,
     "",

@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
@@ -50,6 +51,14 @@ export class CrashBroker {
     if (child === undefined) return "never started";
     if (child.exitCode !== null) return `exit ${child.exitCode}`;
     return child.signalCode ?? undefined;
+  }
+
+  /** Memory of the process: what it holds now ("VmRSS") or held at most ("VmHWM"), bytes. Linux only. */
+  memoryBytes(what: "VmRSS" | "VmHWM"): number {
+    const status = readFileSync(`/proc/${this.#child?.pid}/status`, "utf8");
+    const kib = new RegExp(`^${what}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
+    if (kib === undefined) throw this.#failure("has no memory figures");
+    return Number(kib) * 1024;
   }
 
   /** Starts the process without waiting for it. */

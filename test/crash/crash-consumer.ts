@@ -53,7 +53,7 @@ export class CrashConsumer {
   }
 
   static async open(options: ConsumerOptions): Promise<CrashConsumer> {
-    const connection = await connect(`amqp://guest:guest@127.0.0.1:${options.port}`);
+    const connection = await connect(`amqp://guest:guest@127.0.0.1:${options.port}?heartbeat=0`);
     connection.on("error", () => {
       // Expected: the broker is killed under this connection.
     });

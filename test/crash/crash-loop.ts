@@ -138,7 +138,7 @@ class CrashLoop {
   }
 
   async #declare(): Promise<void> {
-    const connection = await connect(`amqp://guest:guest@127.0.0.1:${this.#broker.port}`);
+    const connection = await connect(`amqp://guest:guest@127.0.0.1:${this.#broker.port}?heartbeat=0`);
     const channel = await connection.createChannel();
     for (const { name, quorum } of QUEUES) {
       await channel.assertQueue(name, { durable: true, arguments: quorum ? { "x-queue-type": "quorum" } : {} });
@@ -188,7 +188,7 @@ class CrashLoop {
     for (const publisher of this.#publishers) await publisher.quiesce();
     for (const consumer of this.#consumers) consumer.beGentle();
     const deadlineMs = performance.now() + DRAIN_TIMEOUT_MS;
-    const connection = await connect(`amqp://guest:guest@127.0.0.1:${this.#broker.port}`);
+    const connection = await connect(`amqp://guest:guest@127.0.0.1:${this.#broker.port}?heartbeat=0`);
     const channel = await connection.createChannel();
     for (;;) {
       let ready = 0;
@@ -245,7 +245,7 @@ export async function runCrashLoop(options: CrashLoopOptions): Promise<CrashLoop
     await loop.run();
   } finally {
     await broker.kill();
-    if (loop.violations.length === 0) rmSync(dataDir, { recursive: true, force: true });
+    if (loop.violations.length === 0 || options.plantLoss === true) rmSync(dataDir, { recursive: true, force: true });
     else options.report(`seed ${options.seed}: the data folder is kept in ${dataDir}`);
   }
   return loop.result();

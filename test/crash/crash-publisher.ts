@@ -43,7 +43,7 @@ export class CrashPublisher {
   }
 
   async start(): Promise<void> {
-    const connection = await connect(`amqp://guest:guest@127.0.0.1:${this.#options.port}`);
+    const connection = await connect(`amqp://guest:guest@127.0.0.1:${this.#options.port}?heartbeat=0`);
     connection.on("error", () => {
       // Expected: the broker is killed under this connection. "close" follows.
     });
