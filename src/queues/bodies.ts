@@ -1,15 +1,17 @@
 // Finds the bytes of a message for delivery: transient store, open slab, tail cache, or entries read
 // back from the logs. A queue that meets a body on disk reads a window ahead and is woken when it is
-// there; one read per queue at a time, and all windows together are bounded.
+// there; one read per queue at a time. All windows together are bounded, those still being read too:
+// a queue that finds no room waits until another read is over.
 
-import { type LogReader } from "../log/log.ts";
+import type { LogReader } from "../log/log.ts";
 import type { Lane } from "./lane.ts";
 import { COLD, type Page, READY, RETURNED, SPILLED, TRANSIENT } from "./page.ts";
-import type { Queue } from "./queue.ts";
+import type { Queue, ReadAhead } from "./queue.ts";
 import { locationKey, type ShardState } from "./shard-state.ts";
 import type { Slabs } from "./slabs.ts";
 
 export interface BodiesParameters {
+  readonly entryTargetBytes: number;
   readonly readAheadBytes: number;
   readonly readAheadTotalBytes: number;
 }
@@ -22,6 +24,8 @@ const FAILURES_MAX = 4;
 interface Window {
   readonly main: number[];
   readonly cold: number[];
+  /** What the entries will take in memory, about. */
+  readonly bytes: number;
 }
 
 export class Bodies {
@@ -36,7 +40,10 @@ export class Bodies {
   private readonly wake: (queue: Queue) => void;
   private readonly onDamage: (queue: Queue, error: Error) => void;
   private readonly windows = new Set<Queue>();
+  private readonly waiting = new Set<Queue>();
+  /** Bytes of all windows, and of those that are being read (estimated). */
   private totalBytes = 0;
+  private readingBytes = 0;
 
   constructor(options: {
     readonly state: ShardState;
@@ -71,6 +78,7 @@ export class Bodies {
     }
     const entry = queue.readAhead?.entries.get(locationKey(position, cold));
     if (entry === undefined) return false;
+    queue.readAhead!.fresh = false;
     this.bytes = entry;
     this.start = offsetBytes;
     return true;
@@ -78,40 +86,66 @@ export class Bodies {
 
   /** Reads the bodies of the next messages of `lane` from its head on, then wakes the queue. */
   fetch(queue: Queue, lane: Lane): void {
-    const readAhead = (queue.readAhead ??= { entries: new Map(), bytes: 0, pending: false, failures: 0 });
+    const readAhead = (queue.readAhead ??= {
+      entries: new Map(),
+      bytes: 0,
+      pending: false,
+      fresh: false,
+      failures: 0,
+    });
     if (readAhead.pending) return;
     const window = this.window(lane);
-    readAhead.pending = true;
     this.clear(queue);
-    this.makeRoom();
+    if (!this.makeRoom(window.bytes)) {
+      this.waiting.add(queue);
+      return;
+    }
+    readAhead.pending = true;
+    this.readingBytes += window.bytes;
+    this.windows.delete(queue); // the newest window is the last to be given up
     this.windows.add(queue);
     this.read(window).then(
       (entries) => {
-        readAhead.pending = false;
-        readAhead.failures = 0;
-        if (queue.deleted) {
-          this.windows.delete(queue);
-          return;
-        }
-        for (const [key, payload] of entries) {
-          readAhead.entries.set(key, payload);
-          readAhead.bytes += payload.length;
-          this.totalBytes += payload.length;
-        }
-        this.wake(queue);
+        this.readingBytes -= window.bytes;
+        this.keep(queue, readAhead, entries);
+        this.wakeWaiting();
       },
       (error: Error) => {
-        readAhead.pending = false;
-        // The cleaner may have moved a body and freed its extent before the read got there: the rows
-        // know where it is now. What fails again and again is damage.
-        readAhead.failures++;
-        if (readAhead.failures < FAILURES_MAX) this.wake(queue);
-        else this.onDamage(queue, error);
+        this.readingBytes -= window.bytes;
+        this.readFailed(queue, readAhead, error);
+        this.wakeWaiting();
       },
     );
   }
 
-  /** The queue is gone or empty: its window is given back. */
+  private keep(queue: Queue, readAhead: ReadAhead, entries: Map<number, Buffer>): void {
+    readAhead.pending = false;
+    readAhead.failures = 0;
+    if (queue.deleted) {
+      this.windows.delete(queue);
+      return;
+    }
+    for (const [key, payload] of entries) {
+      readAhead.entries.set(key, payload);
+      readAhead.bytes += payload.length;
+      this.totalBytes += payload.length;
+    }
+    readAhead.fresh = true;
+    this.wake(queue);
+  }
+
+  private readFailed(queue: Queue, readAhead: ReadAhead, error: Error): void {
+    readAhead.pending = false;
+    this.windows.delete(queue);
+    if (queue.deleted) return;
+    // The cleaner may have moved a body and freed its extent before the read got there: the rows
+    // know where it is now. What fails again and again is damage.
+    readAhead.failures++;
+    if (readAhead.failures < FAILURES_MAX) this.wake(queue);
+    else this.onDamage(queue, error);
+  }
+
+  /** The queue is gone, empty or purged: its window is given back. */
   release(queue: Queue): void {
     this.clear(queue);
     if (queue.readAhead?.pending !== true) this.windows.delete(queue);
@@ -125,12 +159,33 @@ export class Bodies {
     readAhead.entries.clear();
   }
 
-  /** Takes the windows of other queues, oldest first, until one more fits. */
-  private makeRoom(): void {
-    for (const other of this.windows) {
-      if (this.totalBytes + this.parameters.readAheadBytes <= this.parameters.readAheadTotalBytes) return;
-      if (other.readAhead?.pending !== true) this.release(other);
+  /** A read is over, so there may be room for one of those that wait; after the last read all may try. */
+  private wakeWaiting(): void {
+    for (const queue of this.waiting) {
+      this.waiting.delete(queue);
+      if (queue.deleted || !queue.wanted) continue;
+      this.wake(queue);
+      if (this.readingBytes > 0) return;
     }
+  }
+
+  /**
+   * Takes the windows of other queues, oldest first, until `bytes` more fit. A window that its queue is
+   * about to use is left alone, or two queues could take each other's for ever. False: there is no room
+   * now, and a read is under way whose end wakes those that wait.
+   */
+  private makeRoom(bytes: number): boolean {
+    for (const other of this.windows) {
+      if (this.fits(bytes)) return true;
+      const { readAhead } = other;
+      if (readAhead === undefined || readAhead.pending || (readAhead.fresh && other.wanted)) continue;
+      this.release(other);
+    }
+    return this.readingBytes === 0 || this.fits(bytes);
+  }
+
+  private fits(bytes: number): boolean {
+    return this.totalBytes + this.readingBytes + bytes <= this.parameters.readAheadTotalBytes;
   }
 
   private window(lane: Lane): Window {
@@ -160,7 +215,8 @@ export class Bodies {
       ((state & COLD) !== 0 ? cold : main).add(position);
       bytes += page!.size(row);
     }
-    return { main: ascending(main), cold: ascending(cold) };
+    const entriesBytes = (main.size + cold.size) * this.parameters.entryTargetBytes;
+    return { main: ascending(main), cold: ascending(cold), bytes: Math.max(bytes, entriesBytes) };
   }
 
   private async read(window: Window): Promise<Map<number, Buffer>> {

@@ -58,7 +58,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   state.main.sealAll(writer.committed);
   state.cold.sealAll(writer.committed);
 
-  const shard = new Shard({ state, writer, readers, snapshotStart: isDurable ? bounds.start : 0, store }, options);
+  const shard = new Shard({ state, writer, readers, snapshotStart: isDurable ? bounds.start : 0 }, options);
   const snapshotter = new Snapshotter({
     shard,
     store,

@@ -66,16 +66,21 @@ export class Page {
   /** Index of a row in the arrays, or -1. */
   private slot(row: number): number {
     if (this.rows === undefined) return row < this.capacity ? row : -1;
+    const slot = this.slotFrom(row);
+    return this.rows[slot] === row ? slot : -1;
+  }
+
+  /** Index of the first row at or behind `row` in a sparse page. */
+  private slotFrom(row: number): number {
+    const rows = this.rows ?? NO_ROWS;
     let low = 0;
-    let high = this.rows.length - 1;
-    while (low <= high) {
+    let high = rows.length;
+    while (low < high) {
       const middle = (low + high) >> 1;
-      const value = this.rows[middle]!;
-      if (value === row) return middle;
-      if (value < row) low = middle + 1;
-      else high = middle - 1;
+      if (rows[middle]! < row) low = middle + 1;
+      else high = middle;
     }
-    return -1;
+    return low;
   }
 
   /** State with its flags; 0 when the row is absent. */
@@ -121,7 +126,7 @@ export class Page {
     this.live++;
     this.point(row, position, offset);
     this.words[row * WORDS + 2] = size;
-    if ((state & (COLD | TRANSIENT)) === 0) this.cover(position);
+    if ((state & COLD) === 0 && (state & (TRANSIENT | SPILLED)) !== TRANSIENT) this.cover(position);
   }
 
   /** Lets a row point somewhere else. */
@@ -178,8 +183,8 @@ export class Page {
       }
       return -1;
     }
-    for (let slot = 0; slot < this.rows.length; slot++) {
-      if (this.rows[slot]! >= row && (mask >> (this.states[slot]! & STATE_MASK)) & 1) return this.rows[slot]!;
+    for (let slot = this.slotFrom(row); slot < this.rows.length; slot++) {
+      if ((mask >> (this.states[slot]! & STATE_MASK)) & 1) return this.rows[slot]!;
     }
     return -1;
   }

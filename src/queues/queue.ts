@@ -17,6 +17,8 @@ export interface ReadAhead {
   readonly entries: Map<number, Buffer>;
   bytes: number;
   pending: boolean;
+  /** Read and not looked at yet: not to be given up for another queue's window. */
+  fresh: boolean;
   /** Reads in a row that failed. */
   failures: number;
 }
@@ -54,6 +56,12 @@ export class Queue {
       bytes += lane.bytes;
     }
     return { ready, inFlight, consumers: this.members.size, bytes };
+  }
+
+  /** Whatever could not be read is gone, except for messages in flight: deliveries may go on. */
+  repaired(): void {
+    this.damage = undefined;
+    if (this.readAhead !== undefined) this.readAhead.failures = 0;
   }
 
   get hasReady(): boolean {

@@ -22,8 +22,9 @@ export class Serving {
   private readonly bodies: Bodies;
   private readonly counters: ShardCounters;
   private readonly parameters: ServingParameters;
-  private dirty: Queue[] = [];
-  private serving: Queue[] = [];
+  /** Queues to serve, first come first served: those before `served` had their turn. */
+  private readonly dirty: Queue[] = [];
+  private served = 0;
   /** Queues whose next message may be delivered only when it is durable. */
   private awaitingCommit: Queue[] = [];
 
@@ -42,7 +43,7 @@ export class Serving {
   }
 
   get busy(): boolean {
-    return this.dirty.length > 0;
+    return this.served < this.dirty.length;
   }
 
   mark(queue: Queue): void {
@@ -62,23 +63,21 @@ export class Serving {
   /** Serves dirty queues, a quantum each in turn, until none is dirty or the budget is used up. */
   serve(): void {
     const deadline = this.clock.monotonicMs() + this.parameters.turnBudgetMs;
-    while (this.dirty.length > 0) {
-      const round = this.dirty;
-      this.dirty = this.serving;
-      this.dirty.length = 0;
-      for (let i = 0; i < round.length; i++) {
-        const queue = round[i]!;
-        queue.dirty = false;
-        if (!queue.deleted && queue.damage === undefined && this.serveQueue(queue)) this.mark(queue);
-        if (this.clock.monotonicMs() >= deadline && i + 1 < round.length) {
-          for (const later of round.slice(i + 1)) this.dirty.push(later);
-          break;
-        }
-      }
-      round.length = 0;
-      this.serving = round;
-      if (this.clock.monotonicMs() >= deadline) return;
+    while (this.served < this.dirty.length) {
+      const queue = this.dirty[this.served++]!;
+      queue.dirty = false;
+      // A queue with more to do goes behind all that still wait, also when the budget ends here.
+      if (!queue.deleted && queue.damage === undefined && this.serveQueue(queue)) this.mark(queue);
+      if (this.clock.monotonicMs() >= deadline) break;
     }
+    this.forgetServed();
+  }
+
+  /** Drops what was served from the list, at a cost that the queues served have paid for. */
+  private forgetServed(): void {
+    if (this.served * 2 < this.dirty.length) return;
+    this.dirty.splice(0, this.served);
+    this.served = 0;
   }
 
   /** Delivers up to a quantum; true when there is more to do now. */

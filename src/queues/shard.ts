@@ -9,7 +9,7 @@
 // passed it.
 
 import { assert } from "../assert.ts";
-import type { LogReader, LogStore, LogWriter } from "../log/log.ts";
+import type { LogReader, LogWriter } from "../log/log.ts";
 import { SETTLE_PURGED } from "../model/delivery.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import { BrokerError, type StorageError } from "../model/errors.ts";
@@ -40,7 +40,6 @@ export interface RecoveredShard {
   readonly writer: LogWriter;
   readonly readers: { readonly main: LogReader; cold: LogReader | undefined };
   readonly snapshotStart: number;
-  readonly store: LogStore;
 }
 
 export class Shard implements ShardPort {
@@ -191,6 +190,8 @@ export class Shard implements ShardPort {
       lane.marked = lane.next;
     }
     this.counters.purged += purged;
+    this.bodies.release(queue);
+    queue.repaired();
     this.schedule();
     return purged;
   }
@@ -264,6 +265,9 @@ export class Shard implements ShardPort {
 
   take(queueId: number, noAck: boolean, sink: DeliverySink, done: (found: boolean) => void): void {
     const queue = this.queue(queueId);
+    if (queue.damage !== undefined) {
+      throw new BrokerError("unavailable", `a message cannot be read back: ${queue.damage.message}`);
+    }
     queue.takes.push({ noAck, sink, done });
     this.wake(queue);
   }
@@ -423,7 +427,8 @@ export class Shard implements ShardPort {
 
   private damaged(queue: Queue, error: Error): void {
     queue.damage = error;
-    this.logger.error("A message could not be read back; its queue delivers nothing more until it is repaired.", {
+    for (const take of queue.takes.splice(0)) take.done(false);
+    this.logger.error("A message could not be read back; its queue delivers nothing more until a purge or a restart.", {
       queueId: queue.id,
       reason: error.message,
     });
