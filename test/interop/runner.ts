@@ -68,6 +68,8 @@ function isCount(shown: Shown): boolean {
 }
 
 const PATIENCE_MS = 1000;
+/** Steps that may be taken again without harm: counts, and a get that found nothing. */
+const ASKED_AGAIN: ReadonlySet<Step["do"]> = new Set(["quiet", "declare-queue", "get"]);
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -102,14 +104,14 @@ export class Run {
   }
 
   /**
-   * RabbitMQ answers a question for counts ahead of publishes and acks that reached the queue before it, so
-   * a patient run asks again until the counts are as expected, or a second has passed.
+   * RabbitMQ answers a question for counts, or a get, ahead of publishes, acks and returns that reached the
+   * queue before it, so a patient run asks again until the answer is as expected, or a second has passed.
    */
   async #patiently(step: Step, expected: Shown | undefined): Promise<Shown> {
     let shown = this.#withoutPrefix(await this.#guarded(step));
-    if (!this.#patient || expected === undefined || (step.do !== "quiet" && step.do !== "declare-queue")) return shown;
+    if (!this.#patient || expected === undefined || !ASKED_AGAIN.has(step.do)) return shown;
     const until = performance.now() + PATIENCE_MS;
-    while (isCount(shown) && !isDeepStrictEqual(shown, expected) && performance.now() < until) {
+    while ((isCount(shown) || shown === "empty") && !isDeepStrictEqual(shown, expected) && performance.now() < until) {
       await turn();
       shown = this.#withoutPrefix(await this.#guarded(step));
     }
