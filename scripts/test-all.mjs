@@ -9,7 +9,7 @@ import { prepare, root } from "./prepare.mjs";
 import { runTests } from "./test-run.mjs";
 
 const LONG_RUNS = [
-  { program: "test/sim/main.js", args: ["--seeds", "2000"] },
+  { program: "test/sim/main.js", args: ["--from", "1", "--seeds", "2000"] },
   { program: "test/crash/main.js", args: ["--cycles", "40"] },
 ];
 
