@@ -10,7 +10,7 @@ nothing that was promised is lost, out of order or unmarked.
 
   --cycles N      kills (default 50)
   --seed N        repeats the plan of an earlier run (default: a new seed, printed)
-  --slack-ms N    how long before a kill marks and acks may be forgotten (default 250)
+  --slack-ms N    how long before a kill marks and acks may be forgotten (default 1000)
   --drain-every N cycles between two complete drains (default 5)
 `;
 
@@ -39,7 +39,7 @@ async function main(): Promise<number> {
   const result = await runCrashLoop({
     seed,
     cycles: wholeNumber(values.cycles, 50),
-    slackMs: wholeNumber(values["slack-ms"], 250),
+    slackMs: wholeNumber(values["slack-ms"], 1000),
     drainEvery: Math.max(1, wholeNumber(values["drain-every"], 5)),
     report: (line) => process.stdout.write(`${line}\n`),
   });
