@@ -15,6 +15,7 @@ import type { DiskSpace } from "./ports/disk.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { ByteSocket, Listener } from "./ports/net.ts";
 import { type AmqpDoor, startAmqpDoor } from "./protocols/amqp091/door.ts";
+import type { Cleaner } from "./queues/cleaner.ts";
 import { openShard } from "./queues/open-shard.ts";
 import { createSilentLogger } from "./runtime/console-logger.ts";
 import { lockDataFolder } from "./runtime/data-lock.ts";
@@ -102,7 +103,7 @@ class Start {
 
   async run(): Promise<RunningBroker> {
     const { store, diskSpace } = await this.#openStorage();
-    const { broker, commits } = await this.#openBroker(store);
+    const { broker, commits, cleaner } = await this.#openBroker(store);
     const monitor = await startResourceMonitor({
       clock: this.#clock,
       machine: this.#machine,
@@ -110,7 +111,10 @@ class Start {
       diskSpace,
       memoryLimitBytes: this.#memoryLimitBytes,
       diskLimitBytes: LIMITS.diskFreeBytesMin,
-      setAlarm: (resource, raised) => broker.setAlarm(resource, raised, "monitor"),
+      setAlarm: (resource, raised) => {
+        broker.setAlarm(resource, raised, "monitor");
+        if (resource === "disk") cleaner.setShort("monitor", raised);
+      },
     });
     this.#steps.push(() => monitor.stop());
     const door = await this.#openDoor(broker);
@@ -150,7 +154,7 @@ class Start {
     return { store, diskSpace: () => disk.space(data) };
   }
 
-  async #openBroker(store: LogStore): Promise<{ broker: Broker; commits: () => number }> {
+  async #openBroker(store: LogStore): Promise<{ broker: Broker; commits: () => number; cleaner: Cleaner }> {
     // The shard is there before the broker: what it reports until then concerns nobody but the alarm.
     let broker: Broker | undefined;
     let spaceIsLow = false;
@@ -171,14 +175,14 @@ class Start {
       },
     });
     this.#steps.push(() => opened.close());
-    const { shard } = opened;
+    const { shard, cleaner } = opened;
     const atTurnEnd = (work: () => void): void => shard.atTurnEnd(work);
     broker = await createBroker({ store, shard, clock, random, logger: this.#logger, atTurnEnd });
     const created = broker;
     this.#steps.push(() => created.close());
     void created.ended.then((error) => error !== undefined && this.#fatal(error));
     if (spaceIsLow) created.setAlarm("disk", true, "log");
-    return { broker: created, commits: () => shard.commits };
+    return { broker: created, commits: () => shard.commits, cleaner };
   }
 
   /** Storage failed. Told once: the logs of a broker usually fail together. */

@@ -7,7 +7,7 @@
 import { assert } from "../assert.ts";
 import type { LogReader, LogStore, LogWriter } from "../log/log.ts";
 import { StorageError } from "../model/errors.ts";
-import type { Clock } from "../ports/clock.ts";
+import type { Clock, Timer } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import { align8 } from "./effects.ts";
 import type { ExtentState } from "./extents.ts";
@@ -23,6 +23,13 @@ const BATCH_BYTES = 1024 * 1024;
 /** Rows named by one RELOCATE effect at most. */
 const MOVES_MAX = 1024;
 const LIVE = 0b1110;
+/** While space is short, the logs are looked at this often even if nothing is committed. */
+const SHORT_LOOK_MS = 1000;
+/** While space is short, this share of the slack is left alone. The cold log takes space of its own first. */
+const SHORT_SLACK = 0.5;
+
+/** Who says that space is short: the log's reserve, or the watch over free space. */
+export type SpaceSource = "log" | "monitor";
 
 interface Victim {
   readonly cold: boolean;
@@ -69,6 +76,8 @@ export class Cleaner implements SlicedWork {
   private coldFailed = false;
   private lastCheckMs = Number.NEGATIVE_INFINITY;
   private failedAtMs = Number.NEGATIVE_INFINITY;
+  private readonly shortBy = new Set<SpaceSource>();
+  private shortTimer: Timer | undefined = undefined;
 
   constructor(options: {
     readonly store: LogStore;
@@ -143,12 +152,28 @@ export class Cleaner implements SlicedWork {
     const now = this.clock.monotonicMs();
     if (this.busy || this.stopped || now - this.lastCheckMs < 100 || now - this.failedAtMs < 1000) return;
     this.lastCheckMs = now;
-    if (this.usedBytes > 2 * shard.state.liveBytes + this.slackBytes) this.begin();
+    // What is drained waits for a snapshot only, and the log may not grow enough to make one due.
+    if (this.isShort && this.snapshotHelps()) void this.snapshotter!.take();
+    const slackBytes = this.isShort ? this.slackBytes * SHORT_SLACK : this.slackBytes;
+    if (this.usedBytes > 2 * shard.state.liveBytes + slackBytes) this.begin();
   }
 
-  /** The disk is nearly full: extents may be waiting for a snapshot only. */
-  spaceIsLow(): void {
-    void this.snapshotter?.take();
+  /** Publishers are blocked for want of space, or no longer: until then space is freed more eagerly. */
+  setShort(source: SpaceSource, isShort: boolean): void {
+    if (isShort) this.shortBy.add(source);
+    else this.shortBy.delete(source);
+    if (this.isShort && this.shortTimer === undefined) this.lookWhileShort();
+  }
+
+  private get isShort(): boolean {
+    return this.shortBy.size > 0;
+  }
+
+  private lookWhileShort(): void {
+    this.shortTimer = undefined;
+    if (this.stopped || !this.isShort) return;
+    this.startWhenDue();
+    this.shortTimer = this.clock.after(SHORT_LOOK_MS, () => this.lookWhileShort());
   }
 
   get busy(): boolean {
@@ -352,6 +377,7 @@ export class Cleaner implements SlicedWork {
   /** Finishes the batch under way and starts no other. */
   async stop(): Promise<void> {
     this.stopped = true;
+    this.shortTimer?.cancel();
     this.scan = undefined;
     await this.moving;
   }

@@ -81,7 +81,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
     onExtent: (first) => shard.onExtent(first),
     onSpace: (space) => {
       setup.events.onSpace(space);
-      if (space === "low") cleaner.spaceIsLow();
+      cleaner.setShort("log", space === "low");
     },
   });
   markRestart(shard);
@@ -182,6 +182,9 @@ async function replay(reader: LogReader, state: ShardState, bounds: SnapshotBoun
     throw new StorageError("damaged", `the log starts at ${first} and has no complete snapshot before that`);
   }
   const needed = extents.filter((extent) => extent.end > bounds.start);
+  if (bounds.start > 0 && (needed[0]?.first ?? next) > bounds.start) {
+    throw new StorageError("damaged", `the log starts at ${first}, behind its snapshot (${bounds.start})`);
+  }
   for (let i = 1; i < needed.length; i++) {
     if (needed[i]!.first === needed[i - 1]!.end) continue;
     throw new StorageError("damaged", `the log has a gap before ${needed[i]!.first} that no snapshot covers`);
@@ -214,10 +217,7 @@ async function close(
   parameters: AllShardParameters,
 ): Promise<void> {
   await cleaner.stop();
-  await snapshotter.stop();
-  if (shard.failure === undefined) {
-    if (snapshotter.grownBytes > parameters.snapshotMinBytes / 16) await snapshotter.take();
-  }
+  await snapshotter.close(parameters.snapshotMinBytes / 16);
   await shard.release();
   await cleaner.release();
 }

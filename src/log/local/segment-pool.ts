@@ -17,6 +17,8 @@ const FILL_BYTES = 1024 * 1024;
 /** Zeros are synced in steps: one sync of a whole segment would hold up commits on the same disk. */
 const FILL_SYNC_BYTES = 8 * FILL_BYTES;
 const RETRY_MS = 1000;
+/** Freed files beyond the reserve are kept only where the disk has room for so many more of them. */
+const ROOMY_SEGMENTS = 16;
 
 export interface PoolOptions {
   readonly disk: Disk;
@@ -116,9 +118,9 @@ export class SegmentPool {
 
   /** Makes room for another segment out of a file whose entries nobody needs. */
   async #takeBack(path: string, isAllocated: boolean): Promise<void> {
-    const { disk, logger, reserveMax, prepares, segmentBytes } = this.#options;
+    const { disk, logger, prepares, segmentBytes } = this.#options;
     try {
-      if (prepares && isAllocated && this.#ready.length < reserveMax) {
+      if (prepares && isAllocated && (await this.#keepsMore())) {
         const file = await disk.open(path, "read-write");
         if ((await file.size()) === segmentBytes) {
           await writeFile(file, Buffer.alloc(SEGMENT_HEADER_BYTES), 0);
@@ -134,6 +136,14 @@ export class SegmentPool {
       // The file stays as it is: after a restart its entries appear again and are freed again.
       logger.warn("A freed log segment could not be recycled.", { path, reason: String(error) });
     }
+  }
+
+  /** Whether one more ready file is worth its space: always for the reserve, beyond it on a roomy disk. */
+  async #keepsMore(): Promise<boolean> {
+    const { disk, folder, reserve, reserveMax, segmentBytes } = this.#options;
+    if (this.#ready.length < reserve) return true;
+    if (this.#ready.length >= reserveMax) return false;
+    return (await disk.space(folder)).freeBytes >= ROOMY_SEGMENTS * segmentBytes;
   }
 
   /** One more file of zeros; false when that did not work. */
