@@ -83,6 +83,11 @@ export class RawClient {
     });
   }
 
+  /** Speaks over a socket of the caller's for as long as `talk` runs, and then leaves it alone. */
+  static async over(socket: Socket, talk: (client: RawClient) => Promise<void>): Promise<void> {
+    await talk(new RawClient(socket));
+  }
+
   send(...parts: Buffer[]): void {
     this.#socket.write(Buffer.concat(parts));
   }
