@@ -89,8 +89,11 @@ export function getU32(source: Buffer, at: number): number {
   return (source[at]! | (source[at + 1]! << 8) | (source[at + 2]! << 16) | (source[at + 3]! << 24)) >>> 0;
 }
 
+/** A u64 that is a safe integer: no position or sequence is larger. Throws DecodeError otherwise. */
 export function getU64(source: Buffer, at: number): number {
-  return getU32(source, at) + getU32(source, at + 4) * TWO_32;
+  const value = getU32(source, at) + getU32(source, at + 4) * TWO_32;
+  if (value > Number.MAX_SAFE_INTEGER) throw new DecodeError(`a number of more than 53 bits at ${at}`);
+  return value;
 }
 
 /** Writes the 16 bytes that every effect starts with. */

@@ -32,6 +32,8 @@ import { settingsToFlags, type ShardState } from "./shard-state.ts";
 export interface SlicedWork {
   /** Works until `deadlineMs` (monotonic) at the latest; true when there is more to do right away. */
   slice(deadlineMs: number): boolean;
+  /** The shard's log has failed: there will be no further slice. */
+  abandon?(error: StorageError): void;
 }
 
 /** What recovery hands over. */
@@ -75,6 +77,7 @@ export class Shard implements ShardPort {
   private turnEndRunning: (() => void)[] = [];
   private readonly waiters: { readonly position: number; readonly done: () => void }[] = [];
   private scheduled = false;
+  private isReleased = false;
   private lazyTimer: Timer | undefined = undefined;
   private pacing: Timer | undefined = undefined;
   private readonly pacer = new CommitPacer();
@@ -198,6 +201,7 @@ export class Shard implements ShardPort {
 
   publish(message: IncomingMessage, queueIds: readonly number[]): number {
     if (this.failure !== undefined) throw new BrokerError("unavailable", "the log has failed; nothing is stored");
+    if (this.isReleased) throw new BrokerError("shutting-down", "the broker is stopping; nothing is stored any more");
     if (queueIds.length === 0) return 0;
     this.counters.published++;
     const size = recordSize(message);
@@ -334,16 +338,21 @@ export class Shard implements ShardPort {
     this.turn.schedule(this.run);
   }
 
+  /** Nothing can be logged any more, so nothing is delivered either. */
+  private get isOver(): boolean {
+    return this.failure !== undefined || this.isReleased;
+  }
+
   private runTurn(): void {
     this.scheduled = false;
-    if (this.failure === undefined) {
+    if (!this.isOver) {
       this.journal.flush();
       this.sealWhenDue();
       this.serving.serve();
       this.journal.flush();
     }
     this.runTurnEnd();
-    if (this.failure !== undefined) return;
+    if (this.isOver) return;
     let more = this.serving.busy;
     const deadline = this.clock.monotonicMs() + this.options.parameters.sliceBudgetMs;
     for (const work of this.slicedWork) if (work.slice(deadline)) more = true;
@@ -362,7 +371,7 @@ export class Shard implements ShardPort {
 
   /** Seals now, or when the commit under way is done: what arrives meanwhile is the next group. */
   private sealWhenDue(): void {
-    if (!this.journal.urgent || this.journal.commitUnderWay || this.pacing !== undefined) return;
+    if (this.isReleased || !this.journal.urgent || this.journal.commitUnderWay || this.pacing !== undefined) return;
     if (!this.pacer.shouldWait(this.journal.openMessages)) {
       this.seal();
       return;
@@ -436,15 +445,18 @@ export class Shard implements ShardPort {
 
   private fail(error: StorageError): void {
     if (this.failure !== undefined) return;
+    if (this.isReleased && error.kind === "closed") return; // a door that lingers still settles
     this.failure = error;
     this.lazyTimer?.cancel();
     this.pacing?.cancel();
+    for (const work of this.slicedWork) work.abandon?.(error);
     this.options.events.onFailed(error);
   }
 
   /** Commits what was applied, then lets go of the log. */
   async release(): Promise<void> {
     if (this.failure === undefined) this.seal();
+    this.isReleased = true;
     this.lazyTimer?.cancel();
     this.pacing?.cancel();
     await this.writer.release();

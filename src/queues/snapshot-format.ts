@@ -4,7 +4,7 @@
 import { DecodeError } from "../model/errors.ts";
 import { align8, getU32, getU64, putU32, putU64 } from "./effects.ts";
 import type { Lane } from "./lane.ts";
-import { Page } from "./page.ts";
+import { COLD, Page, STATE_MASK } from "./page.ts";
 import { settingsToFlags, type ShardState } from "./shard-state.ts";
 import type { Queue } from "./queue.ts";
 
@@ -92,8 +92,10 @@ export interface SnapshotBounds {
 export function loadSnapshotPayload(payload: Buffer, state: ShardState, bounds: SnapshotBounds): void {
   let at = 0;
   while (at < payload.length) {
+    need(payload, at, 8);
     switch (payload[at]) {
       case START:
+        need(payload, at, 16);
         if (payload[at + 1] !== FORMAT) throw new DecodeError(`snapshot format ${payload[at + 1]} is not known`);
         if (getU32(payload, at + 4) !== state.pageRows) throw new DecodeError("snapshot has pages of another size");
         bounds.start = getU64(payload, at + 8);
@@ -106,6 +108,7 @@ export function loadSnapshotPayload(payload: Buffer, state: ShardState, bounds: 
         at = loadPage(payload, at, state);
         break;
       case END:
+        need(payload, at, 16);
         bounds.end = getU64(payload, at + 8);
         at += 16;
         break;
@@ -118,6 +121,8 @@ export function loadSnapshotPayload(payload: Buffer, state: ShardState, bounds: 
 function loadQueue(payload: Buffer, at: number, state: ShardState): number {
   const lanes = payload[at + 1]!;
   const queueId = getU32(payload, at + 4);
+  need(payload, at, 8 + lanes * 16);
+  if (state.queues.has(queueId)) throw new DecodeError(`snapshot names queue ${queueId} twice`);
   state.queueCreate(queueId, payload.readUInt16LE(at + 2));
   for (let i = 0; i < lanes; i++) {
     const lane = state.lane(queueId, i);
@@ -129,23 +134,28 @@ function loadQueue(payload: Buffer, at: number, state: ShardState): number {
 }
 
 function loadPage(payload: Buffer, at: number, state: ShardState): number {
+  need(payload, at, 32);
   const lane = state.lane(getU32(payload, at + 4), payload[at + 1]!);
   if (lane === undefined) throw new DecodeError("snapshot has a page of an unknown lane");
   const flags = payload.readUInt16LE(at + 2);
   const number = getU64(payload, at + 8);
   const capacity = getU32(payload, at + 24);
   const slots = getU32(payload, at + 28);
-  if (slots > capacity || capacity > state.pageRows) throw new DecodeError("snapshot page is too large");
+  const isSparse = (flags & SPARSE) !== 0;
+  if (capacity > state.pageRows || slots > capacity) throw new DecodeError("snapshot page is too large");
+  if (!isSparse && slots !== capacity) throw new DecodeError("snapshot page lacks rows");
   const stamp = getU64(payload, at + 16);
   at += 32;
   const words = new Uint32Array(copyOf(payload, at, slots * 12));
   at += align8(slots * 12);
   const states = new Uint8Array(copyOf(payload, at, slots));
   at += align8(slots);
+  if (states.some((row) => (row & ~(STATE_MASK | COLD)) !== 0)) throw new DecodeError("snapshot has an unknown row");
   let rows: Uint16Array | undefined;
-  if ((flags & SPARSE) !== 0) {
+  if (isSparse) {
     rows = new Uint16Array(copyOf(payload, at, slots * 2));
     at += align8(slots * 2);
+    checkAscending(rows, capacity);
   }
   let deliveries: Uint16Array | undefined;
   if ((flags & WITH_DELIVERIES) !== 0) {
@@ -158,8 +168,21 @@ function loadPage(payload: Buffer, at: number, state: ShardState): number {
   return at;
 }
 
-function copyOf(payload: Buffer, at: number, bytes: number): ArrayBuffer {
+/** Throws DecodeError unless row numbers rise and are inside the page. */
+function checkAscending(rows: Uint16Array, capacity: number): void {
+  let least = 0;
+  for (const row of rows) {
+    if (row < least || row >= capacity) throw new DecodeError("snapshot page has rows out of place");
+    least = row + 1;
+  }
+}
+
+function need(payload: Buffer, at: number, bytes: number): void {
   if (at + bytes > payload.length) throw new DecodeError("snapshot item is cut off");
+}
+
+function copyOf(payload: Buffer, at: number, bytes: number): ArrayBuffer {
+  need(payload, at, bytes);
   const copy = new ArrayBuffer(bytes);
   new Uint8Array(copy).set(payload.subarray(at, at + bytes));
   return copy;

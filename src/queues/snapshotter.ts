@@ -12,10 +12,14 @@ import type { Shard, SlicedWork } from "./shard.ts";
 /** A payload is appended when it has grown to this. */
 const PAYLOAD_BYTES = 256 * 1024;
 const BACKLOG_MAX_BYTES = 4 * 1024 * 1024;
+/** After one that could not be written the next is not tried before this. */
+const RETRY_MS = 1000;
 
 interface Run {
   readonly id: string;
   readonly start: number;
+  /** Settles when its log is open, or cannot be. */
+  opened: Promise<void>;
   writer: LogWriter | undefined;
   parts: Buffer[];
   partsBytes: number;
@@ -41,6 +45,9 @@ export class Snapshotter implements SlicedWork {
   private appendedAtStart = 0;
   private finished: (() => void)[] = [];
   private failedAt = Number.NEGATIVE_INFINITY;
+  private isClosing = false;
+  /** Settles when what the last given-up snapshot left behind is gone. */
+  private cleanedUp: Promise<void> = Promise.resolve();
 
   constructor(options: {
     readonly shard: Shard;
@@ -68,7 +75,7 @@ export class Snapshotter implements SlicedWork {
       this.shard.schedule();
       return;
     }
-    if (this.grownBytes >= Math.max(this.minBytes, 2 * this.lastBytes)) this.start();
+    if (!this.isClosing && this.grownBytes >= Math.max(this.minBytes, 2 * this.lastBytes)) this.start();
   }
 
   /** Bytes appended to the log since the newest snapshot was started. */
@@ -78,33 +85,41 @@ export class Snapshotter implements SlicedWork {
 
   /** Starts one now unless one is under way; resolves when that one is finished or given up. */
   take(): Promise<void> {
-    return new Promise((resolve) => {
-      this.finished.push(resolve);
-      if (this.run === undefined) this.start();
-    });
+    if (this.run === undefined && !this.isClosing) this.start();
+    return this.underWay();
   }
 
-  /** Finishes the snapshot under way, or gives it up when the log has failed. */
-  async stop(): Promise<void> {
-    const { run } = this;
-    if (run === undefined) return;
-    const finished = new Promise<void>((resolve) => this.finished.push(resolve));
-    const isRetiring = run.writer !== undefined && run.steps === undefined;
-    if (this.shard.failure !== undefined && !isRetiring) this.giveUp(run, this.shard.failure);
-    else this.shard.schedule();
-    await finished;
+  /**
+   * Finishes the snapshot under way, takes a last one when the log has grown by more than `worthBytes`
+   * since the newest, and begins no other.
+   */
+  async close(worthBytes: number): Promise<void> {
+    this.isClosing = true;
+    await this.underWay();
+    if (this.shard.failure !== undefined || this.grownBytes <= worthBytes) return;
+    this.start();
+    await this.underWay();
+  }
+
+  /** The shard's log has failed: what is under way will never be complete. */
+  abandon(error: StorageError): void {
+    if (this.run !== undefined) this.giveUp(this.run, error);
+  }
+
+  private underWay(): Promise<void> {
+    if (this.run === undefined) return this.cleanedUp;
+    this.shard.schedule();
+    return new Promise((resolve) => this.finished.push(resolve));
   }
 
   private start(): void {
-    if (this.clock.monotonicMs() - this.failedAt < 1000) {
-      this.finish();
-      return;
-    }
+    if (this.shard.failure !== undefined || this.clock.monotonicMs() - this.failedAt < RETRY_MS) return;
     this.shard.seal();
     this.appendedAtStart = this.shard.journal.appendedBytes;
     const run: Run = {
       id: `${this.prefix}${this.next++}`,
       start: this.shard.journal.openPosition,
+      opened: Promise.resolve(),
       writer: undefined,
       parts: [],
       partsBytes: 0,
@@ -114,7 +129,8 @@ export class Snapshotter implements SlicedWork {
       endPosition: 0,
     };
     this.run = run;
-    this.open(run).then(
+    run.opened = this.open(run);
+    run.opened.then(
       () => this.shard.schedule(),
       (error: Error) => this.giveUp(run, error),
     );
@@ -243,17 +259,19 @@ export class Snapshotter implements SlicedWork {
       log: run.id,
       reason: error.message,
     });
-    const { writer } = run;
-    const released = writer === undefined ? Promise.resolve() : writer.release();
-    released
-      .then(() => this.store.delete(run.id))
-      .catch((failure: Error) =>
-        this.logger.warn("An unfinished snapshot stays until the next start.", {
-          log: run.id,
-          reason: failure.message,
-        }),
-      )
-      .finally(() => this.finish());
+    this.cleanedUp = this.discard(run).catch((failure: Error) =>
+      this.logger.warn("An unfinished snapshot stays until the next start.", {
+        log: run.id,
+        reason: failure.message,
+      }),
+    );
+    void this.cleanedUp.then(() => this.finish());
+  }
+
+  private async discard(run: Run): Promise<void> {
+    await run.opened.catch(() => undefined); // why it could not be opened has been told
+    await run.writer?.release();
+    await this.store.delete(run.id);
   }
 
   private finish(): void {

@@ -4,6 +4,7 @@
 import { createMemoryLogStore } from "../../src/log/memory.ts";
 import type { LogStore } from "../../src/log/log.ts";
 import type { Consumer, DeliverySink } from "../../src/model/delivery.ts";
+import type { StorageError } from "../../src/model/errors.ts";
 import { IncomingMessage, recordEnvelopeEnd } from "../../src/model/message.ts";
 import type { Clock, Turn } from "../../src/ports/clock.ts";
 import type { Logger } from "../../src/ports/logger.ts";
@@ -90,6 +91,10 @@ export class ShardWorld {
   readonly #parameters: Partial<AllShardParameters>;
   #open: OpenShard | undefined;
   flowChanges = 0;
+  /** A test that makes the log fail replaces this. */
+  onFailed: (error: StorageError) => void = (error) => {
+    throw error;
+  };
 
   constructor(parameters: Partial<AllShardParameters> = SMALL) {
     this.#parameters = parameters;
@@ -107,9 +112,7 @@ export class ShardWorld {
         onCommitted: () => undefined,
         onFlow: () => void this.flowChanges++,
         onSpace: () => undefined,
-        onFailed: (error) => {
-          throw error;
-        },
+        onFailed: (error) => this.onFailed(error),
       },
     });
     return this.#open.shard;
