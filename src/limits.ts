@@ -77,6 +77,12 @@ export const LIMITS = {
   diskFreeBytesMin: 512 * MIB,
   /** Publishers are blocked when the process uses more than this share of the machine's memory. */
   memoryShareMax: 0.4,
+  /**
+   * On a small machine the share above is less than the process holds with full caches and nothing to do,
+   * and the alarm would never be lifted: there the limit is this, bytes, or at most that share.
+   */
+  memoryFloorBytes: 256 * MIB,
+  memoryFloorShareMax: 0.8,
 } as const;
 
 assert(LIMITS.frameBytesMin <= LIMITS.frameBytesMax, "frame limits are ordered");

@@ -10,7 +10,7 @@ import { LIMITS } from "./limits.ts";
 import { openLocalLogStore } from "./log/local/store.ts";
 import type { LogStore } from "./log/log.ts";
 import { createMemoryLogStore } from "./log/memory.ts";
-import { type ResourceMonitor, startResourceMonitor } from "./observe/resource-monitor.ts";
+import { memoryLimitBytes, type ResourceMonitor, startResourceMonitor } from "./observe/resource-monitor.ts";
 import type { DiskSpace } from "./ports/disk.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { ByteSocket, Listener } from "./ports/net.ts";
@@ -137,7 +137,7 @@ class Start {
   }
 
   get #memoryLimitBytes(): number {
-    return this.#machine.memoryBytes() * LIMITS.memoryShareMax;
+    return memoryLimitBytes(this.#machine.memoryBytes());
   }
 
   async #openStorage(): Promise<{ store: LogStore; diskSpace: (() => Promise<DiskSpace>) | undefined }> {

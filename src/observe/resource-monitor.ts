@@ -1,6 +1,7 @@
 // Watches memory and disk space, and raises the alarm that blocks publishers before either runs out.
 // An alarm is lifted only some way below its limit, so that it does not flap.
 
+import { LIMITS } from "../limits.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
 import type { DiskSpace } from "../ports/disk.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -27,6 +28,12 @@ export interface ResourceMonitor {
   /** Free space at the last look, bytes. */
   readonly diskFreeBytes: number | undefined;
   stop(): void;
+}
+
+/** What the process may hold on a machine with so much memory, bytes. */
+export function memoryLimitBytes(machineBytes: number): number {
+  const floor = Math.min(LIMITS.memoryFloorBytes, machineBytes * LIMITS.memoryFloorShareMax);
+  return Math.max(machineBytes * LIMITS.memoryShareMax, floor);
 }
 
 /** Looks once before it resolves, then every second. */

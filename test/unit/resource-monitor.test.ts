@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startResourceMonitor } from "../../src/observe/resource-monitor.ts";
+import { memoryLimitBytes, startResourceMonitor } from "../../src/observe/resource-monitor.ts";
 import type { Machine } from "../../src/ports/machine.ts";
 import { createSilentLogger } from "../../src/runtime/console-logger.ts";
 
@@ -74,4 +74,11 @@ test("a file system that does not tell its space neither raises nor lifts an ala
   assert.equal(monitor.diskFreeBytes, 100);
   monitor.stop();
   assert.equal(clock.armed, false);
+});
+
+test("the memory limit is a share of the machine, but on a small one not less than full caches take", () => {
+  const mib = 1024 * 1024;
+  assert.equal(memoryLimitBytes(10_000 * mib), 4000 * mib);
+  assert.equal(memoryLimitBytes(512 * mib), 256 * mib);
+  assert.equal(memoryLimitBytes(100 * mib), 80 * mib);
 });
