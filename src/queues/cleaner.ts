@@ -14,12 +14,14 @@ import type { ExtentState } from "./extents.ts";
 import type { Page } from "./page.ts";
 import { COLD, SPILLED, STATE_MASK, TRANSIENT } from "./page.ts";
 import type { Shard, SlicedWork } from "./shard.ts";
-import type { ShardState } from "./shard-state.ts";
+import { locationKey, type ShardState } from "./shard-state.ts";
 import type { Snapshotter } from "./snapshotter.ts";
 
 const COLD_LOG = "shard/0/cold";
 /** Bodies copied per cold entry, bytes. */
 const BATCH_BYTES = 1024 * 1024;
+/** Entries read for one batch at most: each may hold 64 KiB of which one message is live. */
+const BATCH_ENTRIES_MAX = 64;
 /** Rows named by one RELOCATE effect at most. */
 const MOVES_MAX = 1024;
 const LIVE = 0b1110;
@@ -76,6 +78,8 @@ export class Cleaner implements SlicedWork {
   private coldFailed = false;
   private lastCheckMs = Number.NEGATIVE_INFINITY;
   private failedAtMs = Number.NEGATIVE_INFINITY;
+  /** Extents with bodies that cannot be read back (`locationKey`): choosing them again would get nowhere. */
+  private readonly unreadable = new Set<number>();
   private readonly shortBy = new Set<SpaceSource>();
   private shortTimer: Timer | undefined = undefined;
 
@@ -204,6 +208,7 @@ export class Cleaner implements SlicedWork {
         const candidate = extents.list[i]!;
         const end = extents.list[i + 1]!.first;
         if (candidate.references === 0 || (!cold && end > snapshotStart)) continue;
+        if (this.unreadable.has(locationKey(candidate.first, cold))) continue;
         const share = candidate.bytes / (sizes.get(candidate.first) ?? 1);
         if (share > 0.5 || (best !== undefined && share >= best.share)) continue;
         best = { state: candidate, victim: { cold, first: candidate.first, end }, share };
@@ -284,10 +289,7 @@ export class Cleaner implements SlicedWork {
     }
     const rows = this.rows.sort((a, b) => a.position - b.position || a.offset - b.offset);
     for (let from = 0; from < rows.length && !this.stopped; ) {
-      let bytes = 0;
-      let to = from;
-      while (to < rows.length && (to === from || bytes + rows[to]!.size <= BATCH_BYTES))
-        bytes += align8(rows[to++]!.size);
+      const to = batchEnd(rows, from);
       await this.moveBatch(victim, rows.slice(from, to));
       from = to;
     }
@@ -367,7 +369,13 @@ export class Cleaner implements SlicedWork {
   }
 
   private failed(error: Error): void {
-    this.failedAtMs = this.clock.monotonicMs();
+    const victim = this.victim!;
+    if (error instanceof StorageError && error.kind === "damaged") {
+      this.unreadable.add(locationKey(victim.first, victim.cold));
+      this.lastCheckMs = Number.NEGATIVE_INFINITY; // another may be cleaned: look at the next commit
+    } else {
+      this.failedAtMs = this.clock.monotonicMs();
+    }
     this.victim = undefined;
     this.moving = undefined;
     this.rows = [];
@@ -385,6 +393,18 @@ export class Cleaner implements SlicedWork {
   async release(): Promise<void> {
     if (this.coldWriter !== undefined && !this.coldFailed) await this.coldWriter.release();
   }
+}
+
+/** The end of the batch that starts with row `from`; the rows are sorted by position. */
+function batchEnd(rows: readonly LiveRow[], from: number): number {
+  let bytes = align8(rows[from]!.size);
+  let entries = 1;
+  for (let to = from + 1; to < rows.length; to++) {
+    bytes += align8(rows[to]!.size);
+    if (rows[to]!.position !== rows[to - 1]!.position) entries++;
+    if (bytes > BATCH_BYTES || entries > BATCH_ENTRIES_MAX) return to;
+  }
+  return rows.length;
 }
 
 function extentBytes(reader: LogReader): number {

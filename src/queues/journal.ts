@@ -37,6 +37,7 @@ export interface JournalParameters {
   readonly entryTargetBytes: number;
 }
 
+const POSITIONS_MAX = 2 ** 40;
 /** Lists inside one effect stay below this, so that an effect always fits a slab. */
 const LIST_MAX = 1024;
 
@@ -132,6 +133,7 @@ export class Journal {
     try {
       const position = this.writer.append([payload]);
       assert(position === this.openPosition, "the open entry gets the position it was promised");
+      assert(position < POSITIONS_MAX, "a row has 40 bits for a position");
       return position;
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;

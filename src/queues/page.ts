@@ -123,6 +123,8 @@ export class Page {
     while (row >= this.capacity) this.grow(rowsMax);
     assert((this.states[row]! & STATE_MASK) === ABSENT, "a row is added once");
     this.states[row] = state;
+    // A transient message of before a restart may have had this row.
+    if (this.counts !== undefined) this.counts[row] = 0;
     this.live++;
     this.point(row, position, offset);
     this.words[row * WORDS + 2] = size;

@@ -30,7 +30,7 @@ export class Reclaimer {
 
   /** The queue is deleted. */
   addQueue(queue: Queue): void {
-    for (const lane of queue.lanes) this.lanes.push(lane);
+    for (const lane of queue.lanes) if (lane.pages.size > 0) this.lanes.push(lane);
   }
 
   /** Finishes the purges of one page now: a snapshot is about to copy it. */

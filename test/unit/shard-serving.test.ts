@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { StorageError } from "../../src/model/errors.ts";
 import { SMALL, ShardWorld, TestSink } from "./shard-world.ts";
 
 const DURABLE = { durable: true, deliverAfterCommit: false };
@@ -101,4 +102,32 @@ test("reads ahead for many queues at once stay within their common bound", async
   await world.until(() => sinks.every((sink) => sink.received.length === 40), "all delivered");
   // An entry holds about 512 bytes, and one window may pass the bound alone.
   assert.ok(readingMax <= 64, `${readingMax} entries were read at once`);
+});
+
+test("an extent that cannot be read back does not keep the cleaner from the others", async () => {
+  const world = new ShardWorld();
+  await world.open();
+  world.shard.createQueue(1, DURABLE);
+  world.shard.createQueue(2, DURABLE);
+  const sink = new TestSink();
+  world.consume(1, sink, true);
+  const { main } = world.shard.readers;
+  const fetch = main.fetch.bind(main);
+  for (let round = 0; round < 60; round++) {
+    for (let i = 0; i < 50; i++) world.publish(`${i}${"z".repeat(60)}`, [1]);
+    // The first extents are the emptiest.
+    world.publish("stuck".padEnd(10 + round, "."), [2]);
+    await world.until(() => sink.received.length === 50 * (round + 1), "round delivered");
+    await world.committed();
+  }
+  main.fetch = async (positions) => {
+    if (positions[0]! < 20) throw new StorageError("damaged", "the sector is gone");
+    return fetch(positions);
+  };
+  await world.parts.snapshotter.take();
+  let ticks = 0;
+  await world.until(() => {
+    if (ticks++ % 50 === 0) world.publish("tick", [1]);
+    return world.parts.cleaner.cleanedExtents >= 5;
+  }, "other extents cleaned");
 });
