@@ -243,12 +243,12 @@ async function fillDrainReuse({ broker, disk, report }: World): Promise<void> {
   await second.close();
   await broker.start();
   report("killed and started while it was drained");
-  const third = await Publisher.open(broker.port, ledger);
-  third.send();
   await within("draining the rest", drain(broker.port, ledger));
   assert.deepEqual(ledger.missing, [], "every confirmed message was delivered");
   report("all is drained");
 
+  const third = await Publisher.open(broker.port, ledger);
+  third.send();
   disk.removeForeign();
   await within("the confirm after the disk has room again", third.allConfirmed());
   report("the publisher goes on");
