@@ -49,7 +49,8 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   await replay(reader, state, bounds);
 
   const onCommit: (() => void)[] = [];
-  const options = { clock, turn: setup.turn, logger, events: setup.events, parameters, onCommit };
+  const { maxEntryBytes } = store.traits;
+  const options = { clock, turn: setup.turn, logger, events: setup.events, parameters, onCommit, maxEntryBytes };
   const cleaner = new Cleaner({ store, clock, logger, slackBytes: parameters.cleanerSlackBytes });
   const readers: { readonly main: LogReader; cold: LogReader | undefined } = { main: reader, cold: undefined };
   for (const extent of reader.bounds().extents) state.main.open(extent.first);

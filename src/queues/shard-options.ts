@@ -60,4 +60,6 @@ export interface ShardOptions {
   readonly parameters: AllShardParameters;
   /** Called after each commit, after the confirms: snapshot and cleaner look whether they are due. */
   readonly onCommit: (() => void)[];
+  /** The largest entry that the log takes, bytes. */
+  readonly maxEntryBytes: number;
 }

@@ -17,6 +17,7 @@ import { type IncomingMessage, recordSize, writeRecord } from "../model/message.
 import type { Clock, Timer, Turn } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import { Bodies } from "./bodies.ts";
+import { align8, ENQUEUE_HEADER_BYTES, ENQUEUE_REF_BYTES } from "./effects.ts";
 import { CommitPacer } from "./commit-pacer.ts";
 import { Journal } from "./journal.ts";
 import type { Lane } from "./lane.ts";
@@ -203,8 +204,15 @@ export class Shard implements ShardPort {
     if (this.failure !== undefined) throw new BrokerError("unavailable", "the log has failed; nothing is stored");
     if (this.isReleased) throw new BrokerError("shutting-down", "the broker is stopping; nothing is stored any more");
     if (queueIds.length === 0) return 0;
-    this.counters.published++;
     const size = recordSize(message);
+    // All of its rows are one entry: a fan-out to very many queues may not fit one.
+    if (ENQUEUE_HEADER_BYTES + align8(size) + queueIds.length * ENQUEUE_REF_BYTES > this.options.maxEntryBytes) {
+      throw new BrokerError(
+        "too-large",
+        `a message of ${size} bytes to ${queueIds.length} queues does not fit one log entry`,
+      );
+    }
+    this.counters.published++;
     if (message.persistent) {
       for (let i = 0; i < queueIds.length; i++) {
         if (this.state.queues.get(queueIds[i]!)?.settings.durable === true) {

@@ -29,10 +29,12 @@ export const MUTANTS: readonly Mutant[] = [
     to: "true",
   },
   {
+    // The chain alone (stale entries that line up with a new epoch) has a test in unit/log-local.test.ts:
+    // a random life hardly ever gets there.
     order: "3: a torn tail is told from damage, and stale entries never line up",
     file: "log/local/scan",
-    from: /\|\| found\.epoch < epoch\)([\s\S]*?)found\.prevCrc !== crc \|\| /,
-    to: ")$1",
+    from: /found\.prevCrc !== crc \|\| !entryIsIntact\(window\.view\(offset\), 0, found, key\)/,
+    to: "false",
   },
   {
     order: "4: a full disk must still allow draining: publishers stop earlier",

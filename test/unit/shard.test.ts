@@ -250,3 +250,11 @@ test("basic.get takes one message, or says that there is none", async () => {
   await world.until(() => answers.length === 2, "both answered");
   assert.deepEqual([answers, sink.texts()], [[true, false], ["m0"]]);
 });
+
+test("a fan-out that does not fit one entry is refused, and nothing of it is stored", async () => {
+  const world = await worldWith(0);
+  const queues = Math.ceil(world.store.traits.maxEntryBytes / 32) + 1;
+  const queueIds = Array.from({ length: queues }, () => 1);
+  assert.throws(() => world.publish("too much", queueIds), { code: "too-large" });
+  assert.equal(world.shard.counts(1).ready, 0);
+});
