@@ -53,7 +53,7 @@ export const LIMITS = {
   segmentBytes: 64 * MIB,
   /** Fresh or recycled segments kept ready; they let acks and snapshots go on when the disk is full. */
   segmentReserve: 2,
-  segmentReserveMax: 4,
+  segmentReserveMax: 12,
   /** One group commit writes at most this much. */
   commitBytesMax: 8 * MIB,
   /** Settles and deliveries wait at most this long for a commit to join, ms. */

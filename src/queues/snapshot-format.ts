@@ -52,13 +52,20 @@ export function encodeQueue(queue: Queue): Buffer {
 /**
  * PAGE: u8 kind, u8 lane, u16 flags, u32 queue, u64 number, u64 stamp, u32 capacity, u32 slots, then
  * words (12 * slots), states (slots), row numbers (2 * slots, if sparse), deliveries (2 * slots, if any),
- * each padded to 8. Undefined when the page holds no durable message.
+ * each padded to 8. Undefined when the page holds no durable message. All bytes of what `allocate` gives
+ * are written.
  */
-export function encodePage(queueId: number, lane: Lane, page: Page, stamp: number): Buffer | undefined {
+export function encodePage(
+  queueId: number,
+  lane: Lane,
+  page: Page,
+  stamp: number,
+  allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafe(bytes),
+): Buffer | undefined {
   const { rows, words, states, deliveries, live } = page.copyDurable();
   if (live === 0) return undefined;
   const slots = states.length;
-  const bytes = Buffer.alloc(
+  const bytes = allocate(
     32 +
       align8(slots * 12) +
       align8(slots) +
@@ -77,6 +84,7 @@ export function encodePage(queueId: number, lane: Lane, page: Page, stamp: numbe
   for (const part of [words, states, rows, deliveries]) {
     if (part === undefined) continue;
     bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
+    bytes.fill(0, at + part.byteLength, at + align8(part.byteLength));
     at += align8(part.byteLength);
   }
   return bytes;

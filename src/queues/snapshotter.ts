@@ -11,9 +11,15 @@ import type { Shard, SlicedWork } from "./shard.ts";
 
 /** A payload is appended when it has grown to this. */
 const PAYLOAD_BYTES = 256 * 1024;
+/** Holds a payload and the item that completes it. Slabs are used again: garbage would cost pauses. */
+const SLAB_BYTES = 384 * 1024;
+/** A snapshot is due when the log has grown by this many times the last one: it bounds what they cost. */
+const GROWTH = 6;
 const BACKLOG_MAX_BYTES = 4 * 1024 * 1024;
 /** After one that could not be written the next is not tried before this. */
 const RETRY_MS = 1000;
+
+const EMPTY = Buffer.alloc(0);
 
 interface Run {
   readonly id: string;
@@ -21,8 +27,10 @@ interface Run {
   /** Settles when its log is open, or cannot be. */
   opened: Promise<void>;
   writer: LogWriter | undefined;
-  parts: Buffer[];
-  partsBytes: number;
+  slab: Buffer;
+  slabBytes: number;
+  /** Slabs that the log has, by the position of their payload. */
+  readonly lent: { readonly position: number; readonly slab: Buffer }[];
   bytes: number;
   steps: Generator<void, void, void> | undefined;
   /** Highest position contained; known when all pages are copied. */
@@ -75,7 +83,7 @@ export class Snapshotter implements SlicedWork {
       this.shard.schedule();
       return;
     }
-    if (!this.isClosing && this.grownBytes >= Math.max(this.minBytes, 2 * this.lastBytes)) this.start();
+    if (!this.isClosing && this.grownBytes >= Math.max(this.minBytes, GROWTH * this.lastBytes)) this.start();
   }
 
   /** Bytes appended to the log since the newest snapshot was started. */
@@ -121,8 +129,9 @@ export class Snapshotter implements SlicedWork {
       start: this.shard.journal.openPosition,
       opened: Promise.resolve(),
       writer: undefined,
-      parts: [],
-      partsBytes: 0,
+      slab: EMPTY,
+      slabBytes: 0,
+      lent: [],
       bytes: 0,
       steps: undefined,
       end: 0,
@@ -181,7 +190,7 @@ export class Snapshotter implements SlicedWork {
       if (run.end === 0) return true;
     }
     if (this.shard.journal.committed >= run.end) {
-      run.parts.push(encodeEnd(run.end));
+      this.add(run, encodeEnd(run.end));
       run.endPosition = this.append(run, writer);
     }
     return false;
@@ -201,8 +210,8 @@ export class Snapshotter implements SlicedWork {
           this.shard.reclaimer.finishPage(lane, number);
           const page = lane.pages.get(number);
           if (page === undefined) continue;
-          const bytes = encodePage(queueId, lane, page, this.shard.journal.openPosition - 1);
-          if (bytes !== undefined) this.add(run, bytes);
+          encodePage(queueId, lane, page, this.shard.journal.openPosition - 1, (bytes) => this.room(run, bytes));
+          if (run.slabBytes >= PAYLOAD_BYTES) this.append(run, run.writer!);
           yield;
         }
       }
@@ -210,17 +219,30 @@ export class Snapshotter implements SlicedWork {
   }
 
   private add(run: Run, bytes: Buffer): void {
-    run.parts.push(bytes);
-    run.partsBytes += bytes.length;
-    run.bytes += bytes.length;
-    if (run.partsBytes >= PAYLOAD_BYTES) this.append(run, run.writer!);
+    bytes.copy(this.room(run, bytes.length));
+  }
+
+  /** Room for `bytes` more of the payload. */
+  private room(run: Run, bytes: number): Buffer {
+    if (run.slabBytes + bytes > run.slab.length) {
+      this.append(run, run.writer!);
+      const [oldest] = run.lent;
+      const isFree = oldest !== undefined && oldest.position <= run.writer!.committed;
+      run.slab =
+        isFree && bytes <= SLAB_BYTES ? run.lent.shift()!.slab : Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, bytes));
+    }
+    const at = run.slabBytes;
+    run.slabBytes += bytes;
+    run.bytes += bytes;
+    return run.slab.subarray(at, run.slabBytes);
   }
 
   private append(run: Run, writer: LogWriter): number {
-    if (run.parts.length === 0) return 0;
-    const position = writer.append(run.parts);
-    run.parts = [];
-    run.partsBytes = 0;
+    if (run.slabBytes === 0) return 0;
+    const position = writer.append([run.slab.subarray(0, run.slabBytes)]);
+    run.lent.push({ position, slab: run.slab });
+    run.slab = EMPTY;
+    run.slabBytes = 0;
     return position;
   }
 
