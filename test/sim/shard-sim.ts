@@ -7,7 +7,7 @@ import { crc32 } from "node:zlib";
 import { openLocalLogStore } from "../../src/log/local/store.ts";
 import type { Consumer, DeliverySink } from "../../src/model/delivery.ts";
 import { IncomingMessage } from "../../src/model/message.ts";
-import { BrokerError } from "../../src/model/errors.ts";
+import { BrokerError, StorageError } from "../../src/model/errors.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import { type OpenShard, openShard } from "../../src/queues/open-shard.ts";
 import type { AllShardParameters } from "../../src/queues/shard-options.ts";
@@ -438,13 +438,22 @@ export class ShardSim {
     const locations = how !== "close"; // the cleaner may go on until the end of a close
     if (how === "close") for (const consumer of this.#consumers) consumer.handle!.cancel();
     if (how === "quiet" || how === "close") before = await this.#quiesce(locations);
-    if (how === "close" && before !== undefined) await this.#clock.resolve(this.#open!.close());
+    if (how === "close" && before !== undefined) await this.#close();
     this.#disk = how === "crash" ? this.#disk.crash() : this.#disk.kill();
     this.#open = undefined;
     this.#consumers = [];
     this.#unconfirmed = [];
     await this.#openShard();
     await this.#checkRestart(before, locations);
+  }
+
+  /** A close that meets a failing disk says so; what was durable before must be there all the same. */
+  async #close(): Promise<void> {
+    try {
+      await this.#clock.resolve(this.#open!.close());
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.kind !== "io") throw error;
+    }
   }
 
   /** Commits everything; returns the state that the next process must find, or nothing when the log failed. */
