@@ -14,6 +14,8 @@ import { ShardSim } from "./shard-sim.ts";
 const CORPUS = [6, 12, 18, 22, 39, 48, 113, 184, 195, 200, 225, 247, 284, 317, 327, 339, 375, 1546];
 const NEW_SEEDS = Number(process.env["QUAYSIDE_SIM_SEEDS"] ?? 40);
 const ONE_SEED = process.env["QUAYSIDE_SIM_SEED"];
+/** A check of a change must not depend on luck: CI lives the same lives each time, developers new ones. */
+const FIRST_SEED = process.env["CI"] === "true" ? 900_000 : randomInt(2 ** 40);
 
 test("the same seed lives the same life twice", async () => {
   const first = await new ShardSim({ seed: 7 }).run();
@@ -26,7 +28,7 @@ test("no confirmed message is lost, and nothing else goes wrong, in lives that o
 });
 
 test("no confirmed message is lost, and nothing else goes wrong, in new lives", async () => {
-  const from = ONE_SEED === undefined ? randomInt(2 ** 40) : Number(ONE_SEED);
+  const from = ONE_SEED === undefined ? FIRST_SEED : Number(ONE_SEED);
   const seeds = ONE_SEED === undefined ? NEW_SEEDS : 1;
   const totals = { published: 0, restarts: 0, snapshots: 0, cleaned: 0 };
   for (let seed = from; seed < from + seeds; seed++) {
