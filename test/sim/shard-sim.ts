@@ -6,12 +6,11 @@
 import { crc32 } from "node:zlib";
 import { openLocalLogStore } from "../../src/log/local/store.ts";
 import type { Consumer, DeliverySink } from "../../src/model/delivery.ts";
-import { IncomingMessage } from "../../src/model/message.ts";
 import { BrokerError, StorageError } from "../../src/model/errors.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import { type OpenShard, openShard } from "../../src/queues/open-shard.ts";
 import type { AllShardParameters } from "../../src/queues/shard-options.ts";
-import { textOf } from "../unit/shard-world.ts";
+import { messageOf, textOf } from "../unit/shard-world.ts";
 import { Prng } from "./prng.ts";
 import { ModelQueue, ShardModel } from "./shard-model.ts";
 import { checkCounters, describeShard, readMessages, sameState } from "./shard-state-view.ts";
@@ -538,18 +537,4 @@ export class ShardSim {
     }
     if (this.#spaceIsLow) throw new Error("there is space again, and publishers are still blocked");
   }
-}
-
-function messageOf(text: string, persistent: boolean): IncomingMessage {
-  const body = Buffer.from(text);
-  const message = new IncomingMessage();
-  message.envelope = Buffer.from("\0\x01k", "latin1");
-  message.envelopeEnd = 3;
-  message.bodyParts = [body];
-  message.bodyStarts = [0];
-  message.bodyEnds = [body.length];
-  message.bodyCount = 1;
-  message.bodySize = body.length;
-  message.persistent = persistent;
-  return message;
 }

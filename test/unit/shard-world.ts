@@ -79,12 +79,30 @@ export class TestSink implements DeliverySink {
   }
 }
 
+/** A message with `text` as its body, as a door hands it in. */
+export function messageOf(text: string, persistent: boolean): IncomingMessage {
+  const body = Buffer.from(text);
+  const message = new IncomingMessage();
+  message.envelope = Buffer.from("\0\x01k", "latin1");
+  message.envelopeEnd = 3;
+  message.bodyParts = [body];
+  message.bodyStarts = [0];
+  message.bodyEnds = [body.length];
+  message.bodyCount = 1;
+  message.bodySize = body.length;
+  message.persistent = persistent;
+  return message;
+}
+
 /** The body of a record as text. */
 export function textOf(bytes: Buffer, start: number, size: number): string {
   const propertiesAt = recordEnvelopeEnd(bytes, start);
   const bodyAt = propertiesAt + 4 + bytes.readUInt32LE(propertiesAt);
   return bytes.toString("utf8", bodyAt, start + size);
 }
+
+/** What has not happened by then never will; turns alone are no measure, since the cleaner looks by the clock. */
+const PATIENCE_MS = 20_000;
 
 export class ShardWorld {
   readonly store: LogStore;
@@ -127,17 +145,7 @@ export class ShardWorld {
   }
 
   publish(text: string, queueIds: readonly number[], persistent = true): number {
-    const body = Buffer.from(text);
-    const message = new IncomingMessage();
-    message.envelope = Buffer.from("\0\x01k", "latin1");
-    message.envelopeEnd = 3;
-    message.bodyParts = [body];
-    message.bodyStarts = [0];
-    message.bodyEnds = [body.length];
-    message.bodyCount = 1;
-    message.bodySize = body.length;
-    message.persistent = persistent;
-    return this.shard.publish(message, queueIds);
+    return this.shard.publish(messageOf(text, persistent), queueIds);
   }
 
   consume(queueId: number, sink: TestSink, noAck = false): Consumer {
@@ -152,8 +160,9 @@ export class ShardWorld {
 
   /** Resolves when `holds` does; looks once per event-loop turn. */
   async until(holds: () => boolean, what: string): Promise<void> {
-    for (let turns = 0; !holds(); turns++) {
-      if (turns > 20_000) throw new Error(`never happened: ${what}`);
+    const endMs = performance.now() + PATIENCE_MS;
+    while (!holds()) {
+      if (performance.now() > endMs) throw new Error(`never happened: ${what}`);
       await new Promise<void>((resolve) => void setImmediate(resolve));
     }
   }
