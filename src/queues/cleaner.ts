@@ -1,5 +1,6 @@
 // The cleaner: when the logs use far more disk than their messages need, it takes the emptiest
-// extent, moves the bodies that are still live to the cold log, and thereby empties it. Records carry
+// extent, moves the bodies that are still live to the cold log, and thereby empties it. A nearly empty
+// extent is cleaned at any time: moving little is cheaper than a new segment, which costs zeros first. Records carry
 // no reference lists; the index is the only truth, so the live rows are found by scanning the pages
 // whose position range overlaps. Order 1: a RELOCATE is appended only after the cold copy is durable,
 // and the extent is freed only after the RELOCATE is.
@@ -25,6 +26,10 @@ const BATCH_ENTRIES_MAX = 64;
 /** Rows named by one RELOCATE effect at most. */
 const MOVES_MAX = 1024;
 const LIVE = 0b1110;
+/** An extent is worth cleaning below this share of live bytes when the logs use too much disk, */
+const LIVE_SHARE_MAX = 0.5;
+/** and below this one always. */
+const NEARLY_EMPTY_SHARE = 1 / 32;
 /** While space is short, the logs are looked at this often even if nothing is committed. */
 const SHORT_LOOK_MS = 1000;
 /** While space is short, this share of the slack is left alone. The cold log takes space of its own first. */
@@ -159,7 +164,8 @@ export class Cleaner implements SlicedWork {
     // What is drained waits for a snapshot only, and the log may not grow enough to make one due.
     if (this.isShort && this.snapshotHelps()) void this.snapshotter!.take();
     const slackBytes = this.isShort ? this.slackBytes * SHORT_SLACK : this.slackBytes;
-    if (this.usedBytes > 2 * shard.state.liveBytes + slackBytes) this.begin();
+    if (this.usedBytes > 2 * shard.state.liveBytes + slackBytes) this.begin(LIVE_SHARE_MAX);
+    else this.begin(NEARLY_EMPTY_SHARE);
   }
 
   /** Publishers are blocked for want of space, or no longer: until then space is freed more eagerly. */
@@ -184,10 +190,10 @@ export class Cleaner implements SlicedWork {
     return this.victim !== undefined;
   }
 
-  private begin(): void {
-    const victim = this.choose();
+  private begin(shareMax: number): void {
+    const victim = this.choose(shareMax);
     if (victim === undefined) {
-      if (this.snapshotHelps()) void this.snapshotter!.take();
+      if (shareMax === LIVE_SHARE_MAX && this.snapshotHelps()) void this.snapshotter!.take();
       return;
     }
     this.victim = victim;
@@ -196,8 +202,8 @@ export class Cleaner implements SlicedWork {
     this.shard!.schedule();
   }
 
-  /** The emptiest extent of either log that is less than half live and may be freed afterwards. */
-  private choose(): Victim | undefined {
+  /** The emptiest extent of either log that has at most this share of live bytes and may be freed afterwards. */
+  private choose(shareMax: number): Victim | undefined {
     const { state, snapshotStart } = this.shard!;
     let best: { readonly state: ExtentState; readonly victim: Victim; readonly share: number } | undefined;
     for (const cold of [false, true]) {
@@ -210,7 +216,7 @@ export class Cleaner implements SlicedWork {
         if (candidate.references === 0 || (!cold && end > snapshotStart)) continue;
         if (this.unreadable.has(locationKey(candidate.first, cold))) continue;
         const share = candidate.bytes / (sizes.get(candidate.first) ?? 1);
-        if (share > 0.5 || (best !== undefined && share >= best.share)) continue;
+        if (share > shareMax || (best !== undefined && share >= best.share)) continue;
         best = { state: candidate, victim: { cold, first: candidate.first, end }, share };
       }
     }
@@ -223,7 +229,7 @@ export class Cleaner implements SlicedWork {
     const sizes = new Map(readers.main.bounds().extents.map((extent) => [extent.first, extent.bytes]));
     return state.main.list.slice(0, -1).some((extent, i) => {
       const end = state.main.list[i + 1]!.first;
-      return end > snapshotStart && extent.bytes * 2 <= (sizes.get(extent.first) ?? 0);
+      return end > snapshotStart && extent.bytes <= LIVE_SHARE_MAX * (sizes.get(extent.first) ?? 0);
     });
   }
 

@@ -1,16 +1,16 @@
 // Opens a shard: acquire the log, load the newest complete snapshot, replay the log from its start,
 // recount, and only then serve. Replay calls the same apply functions as live code.
 
-import { assert } from "../assert.ts";
 import type { LogReader, LogStore, WriterEvents } from "../log/log.ts";
-import { DecodeError, StorageError } from "../model/errors.ts";
+import { StorageError } from "../model/errors.ts";
 import { Cleaner } from "./cleaner.ts";
 import { readEffects } from "./effects.ts";
+import { loadNewestSnapshot, snapshotNumber } from "./load-snapshot.ts";
 import { Shard } from "./shard.ts";
 import { type AllShardParameters, SHARD_PARAMETERS, type ShardSetup } from "./shard-options.ts";
-import { ShardState } from "./shard-state.ts";
-import { loadSnapshotPayload, type SnapshotBounds } from "./snapshot-format.ts";
-import { snapshotNumber, Snapshotter } from "./snapshotter.ts";
+import type { ShardState } from "./shard-state.ts";
+import type { SnapshotBounds } from "./snapshot-format.ts";
+import { Snapshotter } from "./snapshotter.ts";
 
 const MAIN = "shard/0";
 const SNAPSHOTS = "shard/0/snap/";
@@ -21,12 +21,6 @@ export interface OpenShard {
   readonly cleaner: Cleaner;
   /** Takes a last snapshot when that shortens the next start, commits, and lets go of the logs. */
   close(): Promise<void>;
-}
-
-interface LoadedSnapshot {
-  readonly state: ShardState;
-  readonly bounds: SnapshotBounds;
-  readonly bytes: number;
 }
 
 /** Opens the shard of `store`; creates it when it is new. Throws StorageError. */
@@ -43,7 +37,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   const snapshots = existing
     .filter((id) => id.startsWith(SNAPSHOTS))
     .sort((a, b) => snapshotNumber(b) - snapshotNumber(a));
-  const loaded = await loadNewest(store, snapshots, parameters);
+  const loaded = await loadNewestSnapshot(store, snapshots, parameters);
   const { state, bounds } = loaded;
   const isDurable = loaded.id === undefined || (await makeDurable(store, loaded.id));
   await replay(reader, state, bounds);
@@ -68,7 +62,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
     prefix: SNAPSHOTS,
     minBytes: parameters.snapshotMinBytes,
     nextNumber: snapshotNumber(snapshots[0] ?? "0") + 1,
-    lastBytes: loaded.bytes,
+    newest: loaded,
   });
   cleaner.attach(shard, snapshotter);
   shard.addSlicedWork(snapshotter);
@@ -87,8 +81,8 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   });
   markRestart(shard);
   shard.collectExtents();
-  for (const id of isDurable ? snapshots : [])
-    if (snapshotNumber(id) !== loadedNumber(loaded, snapshots)) await store.delete(id);
+  const needed = new Set([loaded.id, loaded.base?.id]);
+  for (const id of isDurable ? snapshots : []) if (!needed.has(id)) await store.delete(id);
   logger.info("storage is open", { queues: state.queues.size, ms: Math.round(clock.monotonicMs() - startedMs) });
   return { shard, snapshotter, cleaner, close: () => close(shard, snapshotter, cleaner, parameters) };
 }
@@ -116,44 +110,6 @@ class LateEvents implements WriterEvents {
     this.space = state;
     this.target?.onSpace(state);
   }
-}
-
-interface LoadedWithId extends LoadedSnapshot {
-  readonly id: string | undefined;
-}
-
-function loadedNumber(loaded: LoadedWithId, snapshots: readonly string[]): number {
-  assert(loaded.id === undefined || snapshots.includes(loaded.id), "the loaded snapshot is one of those listed");
-  return loaded.id === undefined ? -1 : snapshotNumber(loaded.id);
-}
-
-/** The newest snapshot that has its END, loaded; an empty state when there is none. */
-async function loadNewest(
-  store: LogStore,
-  ids: readonly string[],
-  parameters: AllShardParameters,
-): Promise<LoadedWithId> {
-  for (const id of ids) {
-    const state = new ShardState(parameters);
-    const bounds: SnapshotBounds = { start: 0, end: 0 };
-    let bytes = 0;
-    try {
-      const reader = await store.reader(id);
-      state.startReplay(Number.MAX_SAFE_INTEGER);
-      for await (const entries of reader.read(reader.bounds().first)) {
-        for (const entry of entries) {
-          loadSnapshotPayload(entry.payload, state, bounds);
-          bytes += entry.payload.length;
-        }
-      }
-    } catch (error) {
-      // An unfinished snapshot may end anywhere; the older one, or the log alone, has everything.
-      if (!(error instanceof StorageError) && !(error instanceof DecodeError)) throw error;
-      continue;
-    }
-    if (bounds.end > 0) return { id, state, bounds, bytes };
-  }
-  return { id: undefined, state: new ShardState(parameters), bounds: { start: 0, end: 0 }, bytes: 0 };
 }
 
 /**

@@ -46,6 +46,8 @@ export class Page {
   inHeap = false;
   /** Log position up to which a loaded snapshot page has its effects applied already. */
   stamp = 0;
+  /** Number of the snapshot that holds the durable rows just as they are now; 0: none does. */
+  savedIn = 0;
   /** Range of main-log positions that rows may point at (never shrinks while the page lives). */
   positionMin = Number.MAX_SAFE_INTEGER;
   positionMax = 0;
@@ -90,6 +92,7 @@ export class Page {
   }
 
   setState(row: number, state: number): void {
+    this.savedIn = 0;
     this.states[this.slot(row)] = state;
   }
 
@@ -113,6 +116,7 @@ export class Page {
   }
 
   setDeliveries(row: number, deliveries: number): void {
+    this.savedIn = 0;
     this.counts ??= new Uint16Array(this.states.length);
     this.counts[this.slot(row)] = Math.min(deliveries, 0xffff);
   }
@@ -122,6 +126,7 @@ export class Page {
     if (this.rows !== undefined) this.densify();
     while (row >= this.capacity) this.grow(rowsMax);
     assert((this.states[row]! & STATE_MASK) === ABSENT, "a row is added once");
+    this.savedIn = 0;
     this.states[row] = state;
     // A transient message of before a restart may have had this row.
     if (this.counts !== undefined) this.counts[row] = 0;
@@ -133,6 +138,7 @@ export class Page {
 
   /** Lets a row point somewhere else. */
   point(row: number, position: number, offset: number): void {
+    this.savedIn = 0;
     const at = this.slot(row) * WORDS;
     const high = Math.floor(position / 0x1_0000_0000);
     this.words[at] = position - high * 0x1_0000_0000;
@@ -146,6 +152,7 @@ export class Page {
 
   /** Makes a live row absent. */
   drop(row: number): void {
+    this.savedIn = 0;
     this.states[this.slot(row)] = ABSENT;
     this.live--;
   }

@@ -1,5 +1,7 @@
-// The entries of a snapshot log: START, then QUEUE and PAGE in any number, then END. A snapshot
-// counts only when its END is there. Little endian, 8-byte aligned, storage format 1.
+// The entries of a snapshot log: START, then QUEUE, PAGE and KEEP in any number, then END. A snapshot
+// counts only when its END is there. One that names a base has only the pages that changed since the
+// base was taken; KEEP names those that are in the base as they are. Little endian, 8-byte aligned.
+// Format 1 had no base.
 
 import { DecodeError } from "../model/errors.ts";
 import { align8, getU32, getU64, putU32, putU64 } from "./effects.ts";
@@ -12,18 +14,34 @@ const START = 1;
 const QUEUE = 2;
 const PAGE = 3;
 const END = 4;
-const FORMAT = 1;
+const KEEP = 5;
+const FORMAT = 2;
+const FORMAT_WITHOUT_BASE = 1;
+/** Page numbers of one KEEP item at most. */
+export const KEEP_MAX = 4096;
 
 const SPARSE = 1;
 const WITH_DELIVERIES = 2;
 
-/** START: u8 kind, u8 format, u16 0, u32 page rows, u64 start. */
-export function encodeStart(start: number, pageRows: number): Buffer {
-  const bytes = Buffer.alloc(16);
+/** START: u8 kind, u8 format, u16 0, u32 page rows, u64 start, u64 number of the base (0: none). */
+export function encodeStart(start: number, pageRows: number, base: number): Buffer {
+  const bytes = Buffer.alloc(24);
   bytes[0] = START;
   bytes[1] = FORMAT;
   putU32(bytes, 4, pageRows);
   putU64(bytes, 8, start);
+  putU64(bytes, 16, base);
+  return bytes;
+}
+
+/** KEEP: u8 kind, u8 lane, u16 0, u32 queue, u64 count, count * u64 number of a page in the base. */
+export function encodeKeep(queueId: number, lane: Lane, numbers: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(16 + numbers.length * 8);
+  bytes[0] = KEEP;
+  bytes[1] = lane.index;
+  putU32(bytes, 4, queueId);
+  putU64(bytes, 8, numbers.length);
+  numbers.forEach((number, i) => putU64(bytes, 16 + i * 8, number));
   return bytes;
 }
 
@@ -96,34 +114,139 @@ export interface SnapshotBounds {
   end: number;
 }
 
-/** Applies one payload of a snapshot to an empty state. Throws DecodeError for what is not one. */
-export function loadSnapshotPayload(payload: Buffer, state: ShardState, bounds: SnapshotBounds): void {
-  let at = 0;
-  while (at < payload.length) {
-    need(payload, at, 8);
-    switch (payload[at]) {
-      case START:
-        need(payload, at, 16);
-        if (payload[at + 1] !== FORMAT) throw new DecodeError(`snapshot format ${payload[at + 1]} is not known`);
-        if (getU32(payload, at + 4) !== state.pageRows) throw new DecodeError("snapshot has pages of another size");
-        bounds.start = getU64(payload, at + 8);
-        at += 16;
-        break;
+/** Reads the payloads of one snapshot, and those of its base after it, into an empty state. */
+export class SnapshotLoad {
+  readonly bounds: SnapshotBounds = { start: 0, end: 0 };
+  /** Number of the base; 0: this snapshot has everything. */
+  base = 0;
+  private readonly state: ShardState;
+  private readonly number: number;
+  /** Pages that the base has to give, for each lane. */
+  private readonly kept = new Map<Lane, Set<number>>();
+
+  /** Loads into `state` the snapshot with this number. */
+  constructor(state: ShardState, number: number) {
+    this.state = state;
+    this.number = number;
+  }
+
+  /** True when the snapshot is complete, without its base. */
+  get isComplete(): boolean {
+    return this.bounds.end > 0;
+  }
+
+  /** Applies one payload of the snapshot. Throws DecodeError for what is not one. */
+  take(payload: Buffer): void {
+    for (let at = 0; at < payload.length; ) at = this.takeItem(payload, at);
+  }
+
+  private takeItem(payload: Buffer, at: number): number {
+    switch (itemKind(payload, at)) {
+      case START: {
+        const start = readStart(payload, at, this.state.pageRows);
+        this.bounds.start = start.start;
+        this.base = start.base;
+        if (start.base >= this.number) throw new DecodeError("a snapshot is older than its base");
+        return start.next;
+      }
       case QUEUE:
-        at = loadQueue(payload, at, state);
-        break;
-      case PAGE:
-        at = loadPage(payload, at, state);
-        break;
+        return loadQueue(payload, at, this.state);
+      case PAGE: {
+        const item = readPage(payload, at, this.state.pageRows);
+        const lane = this.state.lane(item.queueId, item.lane);
+        if (lane === undefined) throw new DecodeError("snapshot has a page of an unknown lane");
+        this.put(lane, item, this.number);
+        return item.next;
+      }
+      case KEEP:
+        return this.takeKeep(payload, at);
       case END:
         need(payload, at, 16);
-        bounds.end = getU64(payload, at + 8);
-        at += 16;
-        break;
+        this.bounds.end = getU64(payload, at + 8);
+        return at + 16;
       default:
         throw new DecodeError(`unknown snapshot item ${payload[at]}`);
     }
   }
+
+  private takeKeep(payload: Buffer, at: number): number {
+    need(payload, at, 16);
+    const lane = this.state.lane(getU32(payload, at + 4), payload[at + 1]!);
+    const count = getU64(payload, at + 8);
+    if (lane === undefined || this.base === 0) throw new DecodeError("snapshot keeps pages of nothing");
+    if (count > KEEP_MAX) throw new DecodeError("snapshot keeps too many pages at once");
+    need(payload, at, 16 + count * 8);
+    let numbers = this.kept.get(lane);
+    if (numbers === undefined) this.kept.set(lane, (numbers = new Set()));
+    for (let i = 0; i < count; i++) numbers.add(getU64(payload, at + 16 + i * 8));
+    return at + 16 + count * 8;
+  }
+
+  /** Takes from one payload of the base the pages that the snapshot keeps. Throws DecodeError. */
+  takeFromBase(payload: Buffer): void {
+    for (let at = 0; at < payload.length; ) {
+      switch (itemKind(payload, at)) {
+        case START: {
+          const start = readStart(payload, at, this.state.pageRows);
+          if (start.base !== 0) throw new DecodeError("the base of a snapshot has a base");
+          at = start.next;
+          break;
+        }
+        case QUEUE:
+          need(payload, at, 8 + payload[at + 1]! * 16);
+          at += 8 + payload[at + 1]! * 16;
+          break;
+        case PAGE: {
+          const item = readPage(payload, at, this.state.pageRows);
+          const lane = this.state.lane(item.queueId, item.lane);
+          if (lane !== undefined && this.kept.get(lane)?.delete(item.number) === true) this.put(lane, item, this.base);
+          at = item.next;
+          break;
+        }
+        case END:
+          at += 16;
+          break;
+        default:
+          throw new DecodeError(`unknown item ${payload[at]} in the base of a snapshot`);
+      }
+    }
+  }
+
+  /** Throws DecodeError when the base lacked a page that the snapshot keeps. */
+  finish(): void {
+    for (const numbers of this.kept.values()) {
+      if (numbers.size > 0) throw new DecodeError("the base of a snapshot lacks a page");
+    }
+  }
+
+  private put(lane: Lane, item: PageItem, savedIn: number): void {
+    if (lane.pages.has(item.number)) throw new DecodeError("snapshot has a page twice");
+    const page = item.restore();
+    page.savedIn = savedIn;
+    lane.pages.set(item.number, page);
+  }
+}
+
+function itemKind(payload: Buffer, at: number): number {
+  need(payload, at, 8);
+  return payload[at]!;
+}
+
+function readStart(
+  payload: Buffer,
+  at: number,
+  pageRows: number,
+): { readonly start: number; readonly base: number; readonly next: number } {
+  need(payload, at, 16);
+  const format = payload[at + 1]!;
+  if (format !== FORMAT && format !== FORMAT_WITHOUT_BASE) {
+    throw new DecodeError(`snapshot format ${format} is not known`);
+  }
+  if (getU32(payload, at + 4) !== pageRows) throw new DecodeError("snapshot has pages of another size");
+  const start = getU64(payload, at + 8);
+  if (format === FORMAT_WITHOUT_BASE) return { start, base: 0, next: at + 16 };
+  need(payload, at, 24);
+  return { start, base: getU64(payload, at + 16), next: at + 24 };
 }
 
 function loadQueue(payload: Buffer, at: number, state: ShardState): number {
@@ -141,39 +264,44 @@ function loadQueue(payload: Buffer, at: number, state: ShardState): number {
   return at + 8 + lanes * 16;
 }
 
-function loadPage(payload: Buffer, at: number, state: ShardState): number {
+/** A PAGE item; its page is made only when it is wanted. */
+interface PageItem {
+  readonly queueId: number;
+  readonly lane: number;
+  readonly number: number;
+  /** Offset behind the item. */
+  readonly next: number;
+  restore(): Page;
+}
+
+function readPage(payload: Buffer, at: number, pageRows: number): PageItem {
   need(payload, at, 32);
-  const lane = state.lane(getU32(payload, at + 4), payload[at + 1]!);
-  if (lane === undefined) throw new DecodeError("snapshot has a page of an unknown lane");
   const flags = payload.readUInt16LE(at + 2);
   const number = getU64(payload, at + 8);
   const capacity = getU32(payload, at + 24);
   const slots = getU32(payload, at + 28);
   const isSparse = (flags & SPARSE) !== 0;
-  if (capacity > state.pageRows || slots > capacity) throw new DecodeError("snapshot page is too large");
+  if (capacity > pageRows || slots > capacity) throw new DecodeError("snapshot page is too large");
   if (!isSparse && slots !== capacity) throw new DecodeError("snapshot page lacks rows");
-  const stamp = getU64(payload, at + 16);
-  at += 32;
-  const words = new Uint32Array(copyOf(payload, at, slots * 12));
-  at += align8(slots * 12);
-  const states = new Uint8Array(copyOf(payload, at, slots));
-  at += align8(slots);
-  if (states.some((row) => (row & ~(STATE_MASK | COLD)) !== 0)) throw new DecodeError("snapshot has an unknown row");
-  let rows: Uint16Array | undefined;
-  if (isSparse) {
-    rows = new Uint16Array(copyOf(payload, at, slots * 2));
-    at += align8(slots * 2);
-    checkAscending(rows, capacity);
-  }
-  let deliveries: Uint16Array | undefined;
-  if ((flags & WITH_DELIVERIES) !== 0) {
-    deliveries = new Uint16Array(copyOf(payload, at, slots * 2));
-    at += align8(slots * 2);
-  }
-  const page = Page.restore(number, capacity, { rows, words, states, deliveries });
-  page.stamp = stamp;
-  lane.pages.set(number, page);
-  return at;
+  const wordsAt = at + 32;
+  const statesAt = wordsAt + align8(slots * 12);
+  const rowsAt = statesAt + align8(slots);
+  const deliveriesAt = rowsAt + (isSparse ? align8(slots * 2) : 0);
+  const hasDeliveries = (flags & WITH_DELIVERIES) !== 0;
+  const next = deliveriesAt + (hasDeliveries ? align8(slots * 2) : 0);
+  need(payload, at, next - at);
+  const restore = (): Page => {
+    const words = new Uint32Array(copyOf(payload, wordsAt, slots * 12));
+    const states = new Uint8Array(copyOf(payload, statesAt, slots));
+    if (states.some((row) => (row & ~(STATE_MASK | COLD)) !== 0)) throw new DecodeError("snapshot has an unknown row");
+    const rows = isSparse ? new Uint16Array(copyOf(payload, rowsAt, slots * 2)) : undefined;
+    if (rows !== undefined) checkAscending(rows, capacity);
+    const deliveries = hasDeliveries ? new Uint16Array(copyOf(payload, deliveriesAt, slots * 2)) : undefined;
+    const page = Page.restore(number, capacity, { rows, words, states, deliveries });
+    page.stamp = getU64(payload, at + 16);
+    return page;
+  };
+  return { queueId: getU32(payload, at + 4), lane: payload[at + 1]!, number, next, restore };
 }
 
 /** Throws DecodeError unless row numbers rise and are inside the page. */

@@ -1,20 +1,30 @@
 // Takes snapshots of the index while the shard runs: pages are copied in slices between turns, each
 // stamped with the position applied at that moment; nothing is paused. Order 2 of the engine: the END
 // entry is written only when the log is committed beyond everything that the snapshot contains.
+//
+//   base (all pages) <- snapshot (pages changed since the base) <- or, instead of it, the next one
+//
+// A deep backlog that nobody touches is thus written once. When what has changed since the base is half
+// as large as the base, the next snapshot is a new base.
 
 import type { LogStore, LogWriter } from "../log/log.ts";
 import { StorageError } from "../model/errors.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Clock } from "../ports/clock.ts";
-import { encodeEnd, encodePage, encodeQueue, encodeStart } from "./snapshot-format.ts";
+import type { Lane } from "./lane.ts";
+import { type LoadedSnapshot, type SnapshotBase, snapshotNumber } from "./load-snapshot.ts";
+import { encodeEnd, encodeKeep, encodePage, encodeQueue, encodeStart, KEEP_MAX } from "./snapshot-format.ts";
+import type { Queue } from "./queue.ts";
 import type { Shard, SlicedWork } from "./shard.ts";
 
 /** A payload is appended when it has grown to this. */
 const PAYLOAD_BYTES = 256 * 1024;
 /** Holds a payload and the item that completes it. Slabs are used again: garbage would cost pauses. */
 const SLAB_BYTES = 384 * 1024;
-/** A snapshot is due when the log has grown by this many times the last one: it bounds what they cost. */
+/** A snapshot is due when the log has grown by this many times its expected size: it bounds what they cost. */
 const GROWTH = 6;
+/** The next snapshot is a new base when the last one was larger than this share of its base. */
+const CHANGED_SHARE = 0.5;
 const BACKLOG_MAX_BYTES = 4 * 1024 * 1024;
 /** After one that could not be written the next is not tried before this. */
 const RETRY_MS = 1000;
@@ -23,7 +33,10 @@ const EMPTY = Buffer.alloc(0);
 
 interface Run {
   readonly id: string;
+  readonly number: number;
   readonly start: number;
+  /** The snapshot that has the pages that are left out; undefined: this one has all. */
+  readonly base: SnapshotBase | undefined;
   /** Settles when its log is open, or cannot be. */
   opened: Promise<void>;
   writer: LogWriter | undefined;
@@ -41,6 +54,8 @@ interface Run {
 
 export class Snapshotter implements SlicedWork {
   taken = 0;
+  /** Bytes of the newest complete snapshot, without its base. */
+  newestBytes = 0;
   private readonly shard: Shard;
   private readonly store: LogStore;
   private readonly clock: Clock;
@@ -49,7 +64,9 @@ export class Snapshotter implements SlicedWork {
   private readonly minBytes: number;
   private run: Run | undefined = undefined;
   private next: number;
-  private lastBytes: number;
+  private base: SnapshotBase | undefined;
+  /** What the newest snapshot with a base wrote: about what the next one will cost. */
+  private changedBytes: number;
   private appendedAtStart = 0;
   private finished: (() => void)[] = [];
   private failedAt = Number.NEGATIVE_INFINITY;
@@ -65,7 +82,8 @@ export class Snapshotter implements SlicedWork {
     readonly prefix: string;
     readonly minBytes: number;
     readonly nextNumber: number;
-    readonly lastBytes: number;
+    /** The snapshot that this process started from. */
+    readonly newest: Pick<LoadedSnapshot, "id" | "bytes" | "base">;
   }) {
     this.shard = options.shard;
     this.store = options.store;
@@ -74,7 +92,8 @@ export class Snapshotter implements SlicedWork {
     this.prefix = options.prefix;
     this.minBytes = options.minBytes;
     this.next = options.nextNumber;
-    this.lastBytes = options.lastBytes;
+    this.base = options.newest.base;
+    this.changedBytes = options.newest.id === options.newest.base?.id ? 0 : options.newest.bytes;
   }
 
   /** Starts a snapshot when the log has grown enough. Called after each commit. */
@@ -83,7 +102,16 @@ export class Snapshotter implements SlicedWork {
       this.shard.schedule();
       return;
     }
-    if (!this.isClosing && this.grownBytes >= Math.max(this.minBytes, GROWTH * this.lastBytes)) this.start();
+    if (!this.isClosing && this.grownBytes >= Math.max(this.minBytes, GROWTH * this.expectedBytes)) this.start();
+  }
+
+  /** So much of the index has changed that the next snapshot must be a base. */
+  private get isBaseStale(): boolean {
+    return this.base === undefined || this.changedBytes > this.base.bytes * CHANGED_SHARE;
+  }
+
+  private get expectedBytes(): number {
+    return this.isBaseStale ? (this.base?.bytes ?? 0) + this.changedBytes : this.changedBytes;
   }
 
   /** Bytes appended to the log since the newest snapshot was started. */
@@ -124,8 +152,11 @@ export class Snapshotter implements SlicedWork {
     if (this.shard.failure !== undefined || this.clock.monotonicMs() - this.failedAt < RETRY_MS) return;
     this.shard.seal();
     this.appendedAtStart = this.shard.journal.appendedBytes;
+    const number = this.next++;
     const run: Run = {
-      id: `${this.prefix}${this.next++}`,
+      id: `${this.prefix}${number}`,
+      number,
+      base: this.isBaseStale ? undefined : this.base,
       start: this.shard.journal.openPosition,
       opened: Promise.resolve(),
       writer: undefined,
@@ -198,24 +229,36 @@ export class Snapshotter implements SlicedWork {
 
   /** One step copies one queue's head or one page. */
   private *steps(run: Run): Generator<void, void, void> {
-    this.add(run, encodeStart(run.start, this.shard.state.pageRows));
+    const base = run.base === undefined ? 0 : snapshotNumber(run.base.id);
+    this.add(run, encodeStart(run.start, this.shard.state.pageRows, base));
     for (const queueId of [...this.shard.state.queues.keys()]) {
       const queue = this.shard.state.queues.get(queueId);
       if (queue === undefined || !queue.settings.durable) continue;
       this.add(run, encodeQueue(queue));
       yield;
-      for (const lane of queue.lanes) {
-        for (const number of [...lane.pages.keys()]) {
-          if (queue.deleted) break;
-          this.shard.reclaimer.finishPage(lane, number);
-          const page = lane.pages.get(number);
-          if (page === undefined) continue;
-          encodePage(queueId, lane, page, this.shard.journal.openPosition - 1, (bytes) => this.room(run, bytes));
-          if (run.slabBytes >= PAYLOAD_BYTES) this.append(run, run.writer!);
-          yield;
-        }
-      }
+      for (const lane of queue.lanes) yield* this.laneSteps(run, queue, lane, base);
     }
+  }
+
+  private *laneSteps(run: Run, queue: Queue, lane: Lane, base: number): Generator<void, void, void> {
+    const kept: number[] = [];
+    for (const number of [...lane.pages.keys()]) {
+      if (queue.deleted) return;
+      this.shard.reclaimer.finishPage(lane, number);
+      const page = lane.pages.get(number);
+      if (page === undefined) continue;
+      if (base > 0 && page.savedIn === base) {
+        kept.push(number);
+        if (kept.length === KEEP_MAX) this.add(run, encodeKeep(queue.id, lane, kept.splice(0)));
+        continue;
+      }
+      const stamp = this.shard.journal.openPosition - 1;
+      const bytes = encodePage(queue.id, lane, page, stamp, (size) => this.room(run, size));
+      if (bytes !== undefined) page.savedIn = run.number;
+      if (run.slabBytes >= PAYLOAD_BYTES) this.append(run, run.writer!);
+      yield;
+    }
+    if (kept.length > 0) this.add(run, encodeKeep(queue.id, lane, kept));
   }
 
   private add(run: Run, bytes: Buffer): void {
@@ -249,7 +292,13 @@ export class Snapshotter implements SlicedWork {
   private complete(run: Run, writer: LogWriter): void {
     run.steps = undefined;
     this.taken++;
-    this.lastBytes = run.bytes;
+    this.newestBytes = run.bytes;
+    if (run.base === undefined) {
+      this.base = { id: run.id, bytes: run.bytes };
+      this.changedBytes = Math.min(this.changedBytes, run.bytes * CHANGED_SHARE);
+    } else {
+      this.changedBytes = run.bytes;
+    }
     this.shard.snapshotStart = run.start;
     this.shard.collectExtents();
     this.logger.debug("snapshot taken", { log: run.id, bytes: run.bytes, start: run.start, end: run.end });
@@ -269,7 +318,7 @@ export class Snapshotter implements SlicedWork {
   private async retire(run: Run, writer: LogWriter): Promise<void> {
     await writer.release();
     for (const id of await this.store.list(this.prefix)) {
-      if (snapshotNumber(id) < snapshotNumber(run.id)) await this.store.delete(id);
+      if (snapshotNumber(id) < run.number && id !== run.base?.id) await this.store.delete(id);
     }
   }
 
@@ -299,9 +348,4 @@ export class Snapshotter implements SlicedWork {
   private finish(): void {
     for (const resolve of this.finished.splice(0)) resolve();
   }
-}
-
-/** The number of a snapshot's log id; higher is newer. */
-export function snapshotNumber(id: string): number {
-  return Number(id.slice(id.lastIndexOf("/") + 1));
 }

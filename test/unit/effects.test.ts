@@ -15,7 +15,8 @@ import {
   encodePage,
   encodeQueue,
   encodeStart,
-  loadSnapshotPayload,
+  encodeKeep,
+  SnapshotLoad,
 } from "../../src/queues/snapshot-format.ts";
 
 type Effect = readonly [keyof EffectHandler, ...(number | boolean)[]];
@@ -259,7 +260,7 @@ function snapshotPayload(): Buffer {
   lane.applyDelivered(60, 70);
   lane.applyReturn(65, 3);
   const pages = [...lane.pages.values()].map((page) => encodePage(3, lane, page, 12)!);
-  return Buffer.concat([encodeStart(5, PARAMETERS.pageRows), encodeQueue(queue), ...pages, encodeEnd(12)]);
+  return Buffer.concat([encodeStart(5, PARAMETERS.pageRows, 0), encodeQueue(queue), ...pages, encodeEnd(12)]);
 }
 
 function emptyState(): ShardState {
@@ -270,9 +271,10 @@ function emptyState(): ShardState {
 
 test("a snapshot is read back as it was written", () => {
   const state = emptyState();
-  const bounds = { start: 0, end: 0 };
-  loadSnapshotPayload(snapshotPayload(), state, bounds);
-  assert.deepEqual(bounds, { start: 5, end: 12 });
+  const load = new SnapshotLoad(state, 1);
+  load.take(snapshotPayload());
+  load.finish();
+  assert.deepEqual([load.bounds, load.base, load.isComplete], [{ start: 5, end: 12 }, 0, true]);
   const lane = state.lane(3, 0)!;
   assert.deepEqual([lane.next, lane.marked, lane.pages.size], [100, 70, 2]);
   const [sparse, dense] = [lane.pages.get(0)!, lane.pages.get(1)!];
@@ -281,13 +283,69 @@ test("a snapshot is read back as it was written", () => {
   assert.deepEqual([dense.state(2) & 3, dense.deliveries(1), dense.state(1) & COLD], [IN_FLIGHT, 3, COLD]);
 });
 
+/** A snapshot that changed page 1 and keeps page 0 of snapshot 1, which is its base. */
+function changedPayload(): Buffer {
+  const state = new ShardState(PARAMETERS);
+  const queue = state.addQueue(3, { durable: true, deliverAfterCommit: true });
+  const lane = queue.lanes[0]!;
+  state.applying = 21;
+  for (let row = 64; row < 70; row++) lane.applyEnqueue(row, 0, 21, row, 40);
+  const page = encodePage(3, lane, lane.pages.get(1)!, 33)!;
+  const keep = encodeKeep(3, lane, [0]);
+  return Buffer.concat([encodeStart(20, PARAMETERS.pageRows, 1), encodeQueue(queue), page, keep, encodeEnd(33)]);
+}
+
+/** Loads `payload` as snapshot 2; when it has a base, that is the other snapshot of this file. */
+function loadWithBase(payload: Buffer, state: ShardState): SnapshotLoad {
+  const load = new SnapshotLoad(state, 2);
+  load.take(payload);
+  if (load.base === 1) load.takeFromBase(snapshotPayload());
+  load.finish();
+  return load;
+}
+
+test("a snapshot with a base has its own pages as they changed and takes the others from the base", () => {
+  const state = emptyState();
+  const load = loadWithBase(changedPayload(), state);
+  assert.deepEqual([load.bounds, load.base], [{ start: 20, end: 33 }, 1]);
+  const lane = state.lane(3, 0)!;
+  const [kept, changed] = [lane.pages.get(0)!, lane.pages.get(1)!];
+  assert.deepEqual([lane.pages.size, kept.live, kept.stamp, kept.savedIn], [2, 4, 12, 1]);
+  assert.deepEqual([changed.live, changed.stamp, changed.savedIn], [6, 33, 2]);
+});
+
+test("a snapshot whose base lacks a page, or is no base, is refused", () => {
+  const lane = emptyState().addQueue(3, { durable: true, deliverAfterCommit: true }).lanes[0]!;
+  const lacking = Buffer.concat([changedPayload(), encodeKeep(3, lane, [7])]);
+  assert.throws(() => loadWithBase(lacking, emptyState()), DecodeError);
+  assert.throws(() => new SnapshotLoad(emptyState(), 1).take(changedPayload()), DecodeError);
+  assert.throws(() => {
+    const load = new SnapshotLoad(emptyState(), 3);
+    load.take(changedPayload());
+    load.takeFromBase(changedPayload());
+  }, DecodeError);
+});
+
+test("a snapshot of the format that knew no bases is read", () => {
+  const start = Buffer.alloc(16);
+  start[0] = 1;
+  start[1] = 1;
+  start.writeUInt32LE(PARAMETERS.pageRows, 4);
+  start.writeUInt32LE(5, 8);
+  const state = emptyState();
+  const load = new SnapshotLoad(state, 1);
+  load.take(Buffer.concat([start, snapshotPayload().subarray(24)]));
+  load.finish();
+  assert.deepEqual([load.bounds, load.base, state.lane(3, 0)!.pages.size], [{ start: 5, end: 12 }, 0, 2]);
+});
+
 test("a snapshot with changed bytes is loaded or a DecodeError, and what was loaded can be worked with", () => {
-  const payload = snapshotPayload();
   fc.assert(
-    fc.property(mutations, (changes) => {
+    fc.property(mutations, fc.boolean(), (changes, hasBase) => {
+      const payload = hasBase ? changedPayload() : snapshotPayload();
       const state = emptyState();
       decodes(() => {
-        loadSnapshotPayload(mutated(payload, changes), state, { start: 0, end: 0 });
+        loadWithBase(mutated(payload, changes), state);
         for (const queue of state.queues.values()) {
           for (const lane of queue.lanes) {
             for (const page of lane.pages.values()) {
@@ -307,7 +365,7 @@ test("random bytes as a snapshot are a snapshot or a DecodeError", () => {
   const kinds = fc.tuple(fc.integer({ min: 0, max: 6 }), fc.uint8Array({ maxLength: 300 }));
   fc.assert(
     fc.property(kinds, ([kind, rest]) => {
-      decodes(() => loadSnapshotPayload(Buffer.from([kind, ...rest]), emptyState(), { start: 0, end: 0 }));
+      decodes(() => loadWithBase(Buffer.from([kind, ...rest]), emptyState()));
     }),
     { numRuns: 5000 },
   );

@@ -7,13 +7,7 @@ import fc from "fast-check";
 import type { Lane } from "../../src/queues/lane.ts";
 import { ABSENT, COLD, IN_FLIGHT, READY, RETURNED, SPILLED, STATE_MASK, TRANSIENT } from "../../src/queues/page.ts";
 import { ShardState } from "../../src/queues/shard-state.ts";
-import {
-  encodeEnd,
-  encodePage,
-  encodeQueue,
-  encodeStart,
-  loadSnapshotPayload,
-} from "../../src/queues/snapshot-format.ts";
+import { encodeEnd, encodePage, encodeQueue, encodeStart, SnapshotLoad } from "../../src/queues/snapshot-format.ts";
 
 interface Message {
   readonly size: number;
@@ -137,12 +131,13 @@ class LaneWorld {
     while (forgets % 2 === 0 && this.messages.at(-1)?.isDurable === false) this.messages.pop();
     lane.next = this.messages.length;
     lane.marked = Math.min(lane.cursor, lane.next);
-    const parts = [encodeStart(1, this.#pageRows), encodeQueue(queue)];
+    const parts = [encodeStart(1, this.#pageRows, 0), encodeQueue(queue)];
     for (const page of lane.pages.values()) parts.push(encodePage(QUEUE_ID, lane, page, 7) ?? Buffer.alloc(0));
     parts.push(encodeEnd(7));
     this.#state = this.#newState();
     this.#state.startReplay(Number.MAX_SAFE_INTEGER);
-    for (const part of parts) loadSnapshotPayload(part, this.#state, { start: 0, end: 0 });
+    const load = new SnapshotLoad(this.#state, 1);
+    for (const part of parts) load.take(part);
     this.#state.finishReplay();
     this.#state.applying = APPLYING;
     this.#state.restart();

@@ -208,6 +208,38 @@ test("extents are freed once their messages are settled and a snapshot lies behi
   assert.ok(used < 40_000, `used ${used} after 300 kB of settled messages`);
 });
 
+test("a snapshot leaves out what its base has already, and a start from both finds everything", async () => {
+  const world = await worldWith(0);
+  world.shard.createQueue(2, DURABLE);
+  for (const text of numbers(800)) world.publish(text, [2]);
+  await world.committed();
+  const { snapshotter } = world.parts;
+  await snapshotter.take();
+  const baseBytes = snapshotter.newestBytes;
+  for (let round = 0; round < 3; round++) {
+    world.publish(`late${round}`, [1, 2]);
+    await world.committed();
+    await snapshotter.take();
+    assert.ok(snapshotter.newestBytes < baseBytes / 4, `${snapshotter.newestBytes} of ${baseBytes} bytes`);
+  }
+  assert.equal((await world.store.list("shard/0/snap")).length, 2, "base and newest");
+  await world.parts.close();
+  for (let restart = 0; restart < 2; restart++) {
+    await world.open();
+    assert.equal(world.shard.counts(2).ready, 803);
+    world.publish(`after${restart}`, [1]);
+    await world.committed();
+    await world.parts.snapshotter.take();
+    assert.ok(world.parts.snapshotter.newestBytes < baseBytes / 4, "the base outlives restarts");
+    await world.parts.close();
+  }
+  await world.open();
+  const sink = new TestSink();
+  world.consume(2, sink);
+  await world.until(() => sink.received.length === 803, "all delivered");
+  assert.deepEqual(sink.texts(), [...numbers(800), "late0", "late1", "late2"]);
+});
+
 test("the cleaner moves stuck messages out of nearly empty extents, and they survive", async () => {
   const world = await worldWith(0);
   world.shard.createQueue(2, DURABLE);
