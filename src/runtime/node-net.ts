@@ -1,11 +1,17 @@
 // ports/net.ts on node:net and node:tls. Sockets have noDelay, since doors write once per turn.
+//
+// Plain sockets are read into one buffer that all of them share: receivers copy what must stay before
+// they return. Node would make a new buffer for every read, and at tens of megabytes a second that
+// garbage costs pauses of several milliseconds.
 
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, type AddressInfo, type Server, Socket, type SocketConstructorOpts } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import type { ByteSocket, Listener, ListenOptions, Net, SocketEvents } from "../ports/net.ts";
 
 /** Connections that wait in the kernel to be accepted; fleets of clients reconnect at the same moment. */
 const BACKLOG = 1024;
+/** One read takes at most this much. */
+const READ_BYTES = 256 * 1024;
 
 export function createNodeNet(): Net {
   return { listen };
@@ -28,11 +34,48 @@ async function listen(options: ListenOptions, onSocket: (socket: ByteSocket) => 
 
 function openServer(options: ListenOptions, onSocket: (socket: ByteSocket) => void): Server {
   const settings = { noDelay: true, keepAlive: true };
-  if (options.tls === undefined) return createServer(settings, (socket) => onSocket(new NodeSocket(socket, false)));
+  if (options.tls === undefined) {
+    const buffer = sharedBuffer();
+    return createServer({ ...settings, pauseOnConnect: true }, (accepted) => {
+      const reader: Reader = { received: undefined };
+      const socket = readInto(accepted, buffer, reader);
+      onSocket(new NodeSocket(socket, false, reader));
+    });
+  }
   const { cert, key, ca } = options.tls;
   const server = createTlsServer({ ...settings, cert, key, ...(ca === undefined ? {} : { ca, requestCert: true }) });
   server.on("secureConnection", (socket) => onSocket(new NodeSocket(socket, true)));
   return server;
+}
+
+/** Who gets what a socket reads into the shared buffer. */
+interface Reader {
+  received: ((chunk: Buffer) => void) | undefined;
+}
+
+let readBuffer: Buffer | undefined;
+
+function sharedBuffer(): Buffer {
+  readBuffer ??= Buffer.allocUnsafeSlow(READ_BYTES);
+  return readBuffer;
+}
+
+/**
+ * The connection of `accepted` as a socket that reads into `buffer`. Node offers this for outgoing
+ * connections only (`onread`), so the connection is handed from one socket object to another.
+ */
+function readInto(accepted: Socket, buffer: Buffer, reader: Reader): Socket {
+  const from = accepted as unknown as { _handle: object | null };
+  const handle = from._handle;
+  from._handle = null;
+  accepted.destroy();
+  const callback = (size: number): boolean => {
+    reader.received?.(buffer.subarray(0, size));
+    return true;
+  };
+  // Node's types know these options for outgoing connections only.
+  const options = { handle, pauseOnCreate: true, onread: { buffer, callback } };
+  return new Socket(options as SocketConstructorOpts);
 }
 
 class NodeListener implements Listener {
@@ -63,9 +106,12 @@ class NodeSocket implements ByteSocket {
   private events: SocketEvents | undefined = undefined;
   private error: Error | undefined = undefined;
   private readonly written: () => void;
+  private readonly reader: Reader | undefined;
 
-  constructor(socket: Socket, encrypted: boolean) {
+  /** `reader`: where the socket's bytes arrive; without one they are its "data" events. */
+  constructor(socket: Socket, encrypted: boolean, reader?: Reader) {
     this.socket = socket;
+    this.reader = reader;
     this.encrypted = encrypted;
     this.remoteAddress = socket.remoteAddress ?? "";
     this.remotePort = socket.remotePort ?? 0;
@@ -87,7 +133,12 @@ class NodeSocket implements ByteSocket {
 
   attach(events: SocketEvents): void {
     this.events = events;
-    this.socket.on("data", (chunk: Buffer) => events.data(chunk));
+    const received = (chunk: Buffer): void => events.data(chunk);
+    if (this.reader === undefined) this.socket.on("data", received);
+    else {
+      this.reader.received = received;
+      this.socket.resume();
+    }
     this.socket.on("close", () => {
       this.events = undefined;
       events.close(this.error);
