@@ -26,6 +26,7 @@ const HELP = `usage: npm run bench:gates -- [options]
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 const SAMPLE_EVERY_MS = 1000;
+const PROGRESS_EVERY_MS = 60_000;
 const STUCK_QUEUE_PREFIX = "stuck";
 const CHURN_QUEUE_PREFIX = "churn";
 const LOOP_DELAY = 'quayside_event_loop_delay_seconds{quantile="0.999"}';
@@ -121,6 +122,7 @@ class Gates {
     const durationMs = minutes * 60_000;
     const common = { ...LOAD_JOB_DEFAULTS, bodyBytes, durationMs, ownsQueues: false };
     const sampler = setInterval(() => this.#sample(server), SAMPLE_EVERY_MS);
+    const progress = await this.#progress(server);
     const before = deviceWrittenBytes(this.#dataDir);
     say(`churn: ${rate} msg/s for ${minutes} minutes, ${stuck} stuck messages among it`);
     try {
@@ -148,7 +150,36 @@ class Gates {
       return { load, writeAmplification: written / ((load.published + held.published) * recordBytes) };
     } finally {
       clearInterval(sampler);
+      clearInterval(progress);
     }
+  }
+
+  /** Tells every minute what was written for each message of that minute. */
+  async #progress(server: RunningServer): Promise<NodeJS.Timeout> {
+    const read = async (): Promise<{
+      readonly written: number;
+      readonly messages: number;
+      readonly commits: number;
+    }> => {
+      const page = await readMetrics(server.metricsPort);
+      const messages = metricSum(page, "rabbitmq_global_messages_received_total") ?? 0;
+      const commits = metricSum(page, "quayside_log_commits_total") ?? 0;
+      return { written: deviceWrittenBytes(this.#dataDir), messages, commits };
+    };
+    let before = await read();
+    let minute = 0;
+    return setInterval(() => {
+      read().then(
+        (now) => {
+          const messages = now.messages - before.messages;
+          const each = (now.written - before.written) / messages;
+          const group = messages / (now.commits - before.commits);
+          say(`minute ${++minute}: ${each.toFixed(0)} B written a message, ${group.toFixed(0)} messages a commit`);
+          before = now;
+        },
+        (error: unknown) => say(`no metrics: ${String(error)}`),
+      );
+    }, PROGRESS_EVERY_MS);
   }
 
   #sample(server: RunningServer): void {
