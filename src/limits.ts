@@ -22,6 +22,7 @@ export const LIMITS = {
   /** Deliveries that wait for an ack on one channel when the consumer set no prefetch. */
   unackedPerChannelMax: 1_000_000,
   consumersPerChannelMax: 10_000,
+  vhostsMax: 10_000,
   queuesMax: 1_000_000,
   exchangesMax: 100_000,
   bindingsMax: 1_000_000,

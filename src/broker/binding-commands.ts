@@ -1,54 +1,116 @@
-// queue.bind and queue.unbind: checks, refusals, decisions.
+// queue.bind, queue.unbind, exchange.bind, exchange.unbind: checks, refusals, decisions.
 
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
 import { invalidHeadersBinding } from "../routing/headers.ts";
-import type { Effect } from "./effects.ts";
-import type { BindingDeclaration, Session } from "./facade.ts";
+import { departure } from "./auto-delete.ts";
+import type { BindingDeclaration, ExchangeBindingDeclaration } from "./facade.ts";
 import { checkNameLength, cleanName, type Namespace } from "./namespace.ts";
 import { checkOwner } from "./queue-commands.ts";
 import { defaultExchangeRefused, notFound, preconditionFailed, resource } from "./refusals.ts";
-import { recordOf } from "./topology.ts";
+import type { OpenSession } from "./sessions.ts";
+import { Queue, type Exchange, type Vhost } from "./topology.ts";
+
+type Declaration = Pick<BindingDeclaration, "exchange" | "routingKey" | "arguments">;
 
 /** Makes a binding; one that exists is fine. */
-export function bindQueue(namespace: Namespace, session: Session, declaration: BindingDeclaration): void {
-  const { topology } = namespace;
-  const exchangeName = cleanName(declaration.exchange);
-  const queueName = cleanName(declaration.queue);
-  if (exchangeName === "") throw defaultExchangeRefused();
-  const exchange = topology.exchanges.get(exchangeName);
-  if (exchange === undefined) throw notFound("exchange", exchangeName);
-  const queue = topology.queues.get(queueName);
-  if (queue === undefined) throw notFound("queue", queueName);
-  const invalid = exchange.settings.type === "headers" ? invalidHeadersBinding(declaration.arguments) : undefined;
-  if (invalid !== undefined) throw preconditionFailed(invalid);
-  checkOwner(queue, session);
-  const { routingKey } = declaration;
-  checkNameLength(routingKey);
-  if (topology.findBinding(exchange, queue, routingKey, declaration.arguments) !== undefined) return;
-  if (topology.bindingCount >= LIMITS.bindingsMax) {
-    throw new BrokerError(
-      "resource-limit",
-      `cannot bind ${resource("queue", queueName)}: the limit of ${LIMITS.bindingsMax} bindings is reached`,
-    );
-  }
-  const binding = { exchange: exchangeName, queueId: queue.record.id, routingKey, arguments: declaration.arguments };
-  namespace.commit([{ kind: "bound", binding }]);
+export function bindQueue(namespace: Namespace, session: OpenSession, declaration: BindingDeclaration): void {
+  const { home: vhost } = session;
+  const from = sourceOf(vhost, declaration.exchange);
+  const name = cleanName(declaration.queue);
+  const queue = vhost.queues.get(name);
+  if (queue === undefined) throw notFound("queue", name, vhost.name);
+  bind(namespace, { from, to: queue, declaration, beforehand: () => checkOwner(queue, session) });
+}
+
+/** Like `bindQueue`, between two exchanges, which may be the same. */
+export function bindExchange(
+  namespace: Namespace,
+  session: OpenSession,
+  declaration: ExchangeBindingDeclaration,
+): void {
+  const { home: vhost } = session;
+  const name = cleanName(declaration.destination);
+  if (name === "") throw defaultExchangeRefused();
+  const from = sourceOf(vhost, declaration.exchange);
+  const to = vhost.exchanges.get(name);
+  if (to === undefined) throw notFound("exchange", name, vhost.name);
+  bind(namespace, { from, to, declaration, beforehand: () => undefined });
 }
 
 /** Removes a binding; anything missing is fine. The last one takes an auto-delete exchange with it. */
-export function unbindQueue(namespace: Namespace, session: Session, declaration: BindingDeclaration): void {
-  const exchangeName = cleanName(declaration.exchange);
-  if (exchangeName === "") throw defaultExchangeRefused();
-  const exchange = namespace.topology.exchanges.get(exchangeName);
-  const queue = namespace.topology.queues.get(cleanName(declaration.queue));
-  if (exchange === undefined || queue === undefined) return;
-  const binding = namespace.topology.findBinding(exchange, queue, declaration.routingKey, declaration.arguments);
-  if (binding === undefined) return;
-  checkOwner(queue, session);
-  const effects: Effect[] = [{ kind: "unbound", binding: recordOf(binding) }];
-  if (exchange.settings.autoDelete && exchange.bindings.size === 1) {
-    effects.push({ kind: "exchange-deleted", name: exchangeName });
+export function unbindQueue(namespace: Namespace, session: OpenSession, declaration: BindingDeclaration): void {
+  const { home: vhost } = session;
+  const name = cleanName(declaration.exchange);
+  if (name === "") throw defaultExchangeRefused();
+  const queue = vhost.queues.get(cleanName(declaration.queue));
+  if (queue === undefined) return;
+  unbind(namespace, vhost.exchanges.get(name), queue, declaration, () => checkOwner(queue, session));
+}
+
+/** Like `unbindQueue`, between two exchanges. */
+export function unbindExchange(
+  namespace: Namespace,
+  session: OpenSession,
+  declaration: ExchangeBindingDeclaration,
+): void {
+  const { exchanges } = session.home;
+  const [source, destination] = [cleanName(declaration.exchange), cleanName(declaration.destination)];
+  if (source === "" || destination === "") throw defaultExchangeRefused();
+  unbind(namespace, exchanges.get(source), exchanges.get(destination), declaration, () => undefined);
+}
+
+function sourceOf(vhost: Vhost, rawName: string): Exchange {
+  const name = cleanName(rawName);
+  if (name === "") throw defaultExchangeRefused();
+  const exchange = vhost.exchanges.get(name);
+  if (exchange === undefined) throw notFound("exchange", name, vhost.name);
+  return exchange;
+}
+
+interface NewBinding {
+  readonly from: Exchange;
+  readonly to: Queue | Exchange;
+  readonly declaration: Declaration;
+  /** Throws when the destination may not be bound. */
+  readonly beforehand: () => void;
+}
+
+function bind(namespace: Namespace, { from, to, declaration, beforehand }: NewBinding): void {
+  const { topology } = namespace;
+  const { routingKey } = declaration;
+  const invalid = from.settings.type === "headers" ? invalidHeadersBinding(declaration.arguments) : undefined;
+  if (invalid !== undefined) throw preconditionFailed(invalid);
+  beforehand();
+  checkNameLength(routingKey);
+  if (topology.findBinding(from, to, routingKey, declaration.arguments) !== undefined) return;
+  if (topology.bindingCount >= LIMITS.bindingsMax) {
+    throw new BrokerError(
+      "resource-limit",
+      `cannot bind ${resourceOf(to)}: the limit of ${LIMITS.bindingsMax} bindings is reached`,
+    );
   }
-  namespace.commit(effects);
+  const { vhost, name: exchange } = from.settings;
+  const destination = to instanceof Queue ? to.record.id : to.settings.name;
+  const binding = { vhost, exchange, destination, routingKey, arguments: declaration.arguments };
+  namespace.commit([{ kind: "bound", binding }]);
+}
+
+function unbind(
+  namespace: Namespace,
+  from: Exchange | undefined,
+  to: Queue | Exchange | undefined,
+  declaration: Declaration,
+  beforehand: () => void,
+): void {
+  if (from === undefined || to === undefined) return;
+  const binding = namespace.topology.findBinding(from, to, declaration.routingKey, declaration.arguments);
+  if (binding === undefined) return;
+  beforehand();
+  namespace.commit(departure({ bindings: [binding] }));
+}
+
+function resourceOf(end: Queue | Exchange): string {
+  if (end instanceof Queue) return resource("queue", end.record.name, end.record.vhost);
+  return resource("exchange", end.settings.name, end.settings.vhost);
 }

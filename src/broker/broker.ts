@@ -10,19 +10,24 @@ import type { IncomingMessage } from "../model/message.ts";
 import type { Clock, Random } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { SettleReason, ShardPort } from "../queues/shard-port.ts";
+import type { AuthenticatedUser, Login } from "./access/login.ts";
 import { DEFAULT_USERS, Users, type UserSettings } from "./access/users.ts";
-import { bindQueue, unbindQueue } from "./binding-commands.ts";
+import { bindExchange, bindQueue, unbindExchange, unbindQueue } from "./binding-commands.ts";
 import { CommitGate } from "./commit-gate.ts";
 import { startConsumer } from "./consumers.ts";
 import { declareExchange, deleteExchange } from "./exchange-commands.ts";
+import type { VhostRecord } from "./effects.ts";
 import type {
   BindingDeclaration,
   BrokerFacade,
+  ClientConnection,
+  ExchangeBindingDeclaration,
   ExchangeDeclaration,
   QueueDeclaration,
   QueueStatus,
   Route,
   Session,
+  SessionView,
 } from "./facade.ts";
 import { Flow, type AlarmKind } from "./flow.ts";
 import { MetaLog, SNAPSHOT_LIMITS, type SnapshotLimits } from "./meta-log.ts";
@@ -31,7 +36,9 @@ import { bindingOverviews, exchangeOverviews, queueOverviews, type BrokerOvervie
 import { declareQueue, deleteQueue, dropAbandonedQueues, purgeQueue, statusOf, usableQueue } from "./queue-commands.ts";
 import { reconcileShard } from "./recovery.ts";
 import { RouteFinder } from "./route-finder.ts";
-import { VHOST, type Queue } from "./topology.ts";
+import { OpenSession } from "./sessions.ts";
+import type { Vhost } from "./topology.ts";
+import { deleteVhost, putVhost, type VhostSettings } from "./vhost-commands.ts";
 
 export interface BrokerOptions {
   /** Where the meta log lives. */
@@ -73,25 +80,11 @@ interface BrokerParts {
   readonly flow: Flow;
 }
 
-/** The door's session plus what the broker keeps for it. */
-class OpenSession implements Session {
-  readonly id: number;
-  readonly user: string;
-  readonly vhost = VHOST;
-  /** Its exclusive queues, which die with it. */
-  readonly queues = new Set<Queue>();
-
-  constructor(id: number, user: string) {
-    this.id = id;
-    this.user = user;
-  }
-}
-
 export class Broker implements BrokerFacade {
   readonly #options: BrokerOptions;
   readonly #namespace: Namespace;
   readonly #shard: ShardPort;
-  readonly #routes: RouteFinder;
+  readonly #routes = new WeakMap<Vhost, RouteFinder>();
   readonly #users: Users;
   readonly #gate: CommitGate;
   readonly #flow: Flow;
@@ -106,7 +99,6 @@ export class Broker implements BrokerFacade {
     this.#options = options;
     this.#namespace = namespace;
     this.#shard = options.shard;
-    this.#routes = new RouteFinder(namespace.topology);
     this.#users = new Users(options.users ?? DEFAULT_USERS, options.random);
     this.#gate = gate;
     this.#flow = flow;
@@ -114,14 +106,21 @@ export class Broker implements BrokerFacade {
     namespace.meta.onCommitted(() => this.#metaCommitted());
   }
 
-  authenticate(user: string, password: string, loopback: boolean): boolean {
-    return this.#users.authenticate(user, password, loopback);
+  logIn(login: Login, done: (user: AuthenticatedUser | undefined) => void): void {
+    const accepted = this.#users.authenticate(login.user, login.password, login.peerIsLoopback);
+    done(accepted ? { name: login.user, tags: ["administrator"] } : undefined);
   }
 
-  openSession(user: string, vhost: string): Session {
+  /** `logIn` for those who would rather wait. */
+  authenticate(login: Login): Promise<AuthenticatedUser | undefined> {
+    return new Promise((resolve) => this.logIn(login, resolve));
+  }
+
+  openSession(user: string, vhost: string, client?: ClientConnection): Session {
     this.#namespace.assertAvailable();
-    if (vhost !== VHOST) throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
-    const session = new OpenSession(++this.#lastSessionId, user);
+    const home = this.#namespace.topology.vhosts.get(vhost);
+    if (home === undefined) throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
+    const session = new OpenSession(++this.#lastSessionId, user, home, client);
     this.#sessions.set(session.id, session);
     return session;
   }
@@ -133,21 +132,49 @@ export class Broker implements BrokerFacade {
     if (left.length > 0) dropAbandonedQueues(this.#namespace, left);
   }
 
-  declareExchange(_session: Session, declaration: ExchangeDeclaration): void {
-    this.#namespace.assertAvailable();
-    declareExchange(this.#namespace, declaration);
+  /** Every open session. */
+  sessions(): Iterable<SessionView> {
+    return this.#sessions.values();
   }
 
-  deleteExchange(_session: Session, name: string, ifUnused: boolean): void {
+  /** Ends a client's connection; false when there is none with this session id. */
+  closeConnection(sessionId: number, reason: string): boolean {
+    const client = this.#sessions.get(sessionId)?.client;
+    client?.close(reason);
+    return client !== undefined;
+  }
+
+  /** Every vhost, the oldest first. */
+  *vhosts(): Generator<VhostRecord> {
+    for (const { record } of this.#namespace.topology.vhosts.values()) yield record;
+  }
+
+  /** Makes a vhost or changes its settings. */
+  putVhost(name: string, settings: VhostSettings): void {
     this.#namespace.assertAvailable();
-    deleteExchange(this.#namespace, name, ifUnused);
+    putVhost(this.#namespace, name, settings);
+  }
+
+  /** Deletes a vhost with everything in it and ends its connections. Throws "not-found". */
+  deleteVhost(name: string): void {
+    this.#namespace.assertAvailable();
+    deleteVhost(this.#namespace, name);
+    const orphans = [...this.#sessions.values()].filter((session) => session.home.deleted);
+    for (const session of orphans) session.client?.close(`vhost '${name}' is deleted`);
+  }
+
+  declareExchange(session: Session, declaration: ExchangeDeclaration): void {
+    declareExchange(this.#namespace, this.#at(session).home, declaration);
+  }
+
+  deleteExchange(session: Session, name: string, ifUnused: boolean): void {
+    deleteExchange(this.#namespace, this.#at(session).home, name, ifUnused);
   }
 
   declareQueue(session: Session, declaration: QueueDeclaration): QueueStatus {
-    this.#namespace.assertAvailable();
-    const { queues } = this.#sessionOf(session);
-    const { queue, isNew } = declareQueue(this.#namespace, session, declaration);
-    if (isNew && queue.record.ownerId !== 0) queues.add(queue);
+    const open = this.#at(session);
+    const { queue, isNew } = declareQueue(this.#namespace, open, declaration);
+    if (isNew && queue.record.ownerId !== 0) open.queues.add(queue);
     return statusOf(this.#namespace, queue);
   }
 
@@ -156,36 +183,47 @@ export class Broker implements BrokerFacade {
     name: string,
     options: { readonly ifUnused: boolean; readonly ifEmpty: boolean },
   ): number {
-    this.#namespace.assertAvailable();
-    const { queues } = this.#sessionOf(session);
-    const queue = this.#namespace.topology.queues.get(cleanName(name));
-    const dropped = deleteQueue(this.#namespace, session, name, options);
-    if (queue !== undefined) queues.delete(queue);
+    const open = this.#at(session);
+    const queue = open.home.queues.get(cleanName(name));
+    const dropped = deleteQueue(this.#namespace, open, name, options);
+    if (queue !== undefined) open.queues.delete(queue);
     return dropped;
   }
 
   purgeQueue(session: Session, name: string): number {
-    this.#namespace.assertAvailable();
+    const open = this.#at(session);
     this.#purged = true;
-    return purgeQueue(this.#namespace, session, name);
+    return purgeQueue(this.#namespace, open, name);
   }
 
   bindQueue(session: Session, binding: BindingDeclaration): void {
-    this.#namespace.assertAvailable();
-    bindQueue(this.#namespace, session, binding);
+    bindQueue(this.#namespace, this.#at(session), binding);
   }
 
   unbindQueue(session: Session, binding: BindingDeclaration): void {
-    this.#namespace.assertAvailable();
-    unbindQueue(this.#namespace, session, binding);
+    unbindQueue(this.#namespace, this.#at(session), binding);
+  }
+
+  bindExchange(session: Session, binding: ExchangeBindingDeclaration): void {
+    bindExchange(this.#namespace, this.#at(session), binding);
+  }
+
+  unbindExchange(session: Session, binding: ExchangeBindingDeclaration): void {
+    unbindExchange(this.#namespace, this.#at(session), binding);
   }
 
   get topologyVersion(): number {
     return this.#namespace.topology.version;
   }
 
-  route(_session: Session, exchange: string, routingKey: string, properties: Buffer): Route {
-    return this.#routes.find(exchange, routingKey, properties);
+  route(session: Session, exchange: string, routingKey: string, properties: Buffer): Route {
+    const { home } = this.#sessionOf(session);
+    let routes = this.#routes.get(home);
+    if (routes === undefined) {
+      routes = new RouteFinder(this.#namespace.topology, home);
+      this.#routes.set(home, routes);
+    }
+    return routes.find(exchange, routingKey, properties);
   }
 
   publish(message: IncomingMessage, route: Route): number {
@@ -201,14 +239,12 @@ export class Broker implements BrokerFacade {
   }
 
   consume(session: Session, name: string, sink: DeliverySink, options: ConsumeOptions): Consumer {
-    this.#namespace.assertAvailable();
-    const queue = usableQueue(this.#namespace, session, cleanName(name));
+    const queue = usableQueue(this.#at(session), cleanName(name));
     return startConsumer(this.#namespace, queue, sink, options);
   }
 
   take(session: Session, name: string, noAck: boolean, sink: DeliverySink, done: (readyLeft: number) => void): void {
-    this.#namespace.assertAvailable();
-    const queue = usableQueue(this.#namespace, session, cleanName(name));
+    const queue = usableQueue(this.#at(session), cleanName(name));
     const { id } = queue.record;
     this.#shard.take(id, noAck, sink, (found) => {
       if (!found) done(-1);
@@ -308,6 +344,14 @@ export class Broker implements BrokerFacade {
     const before = this.committed;
     this.#gate.release(this.#namespace.meta.committed);
     if (this.committed !== before) this.committedChanged();
+  }
+
+  /** The session, if the broker can do something for it. Throws "unavailable", "not-allowed". */
+  #at(session: Session): OpenSession {
+    this.#namespace.assertAvailable();
+    const open = this.#sessionOf(session);
+    if (open.home.deleted) throw new BrokerError("not-allowed", `vhost '${open.vhost}' is deleted`);
+    return open;
   }
 
   #sessionOf(session: Session): OpenSession {

@@ -15,7 +15,7 @@ export function startConsumer(
   options: ConsumeOptions,
 ): Consumer {
   if (queue.hasExclusiveConsumer || (options.exclusive && queue.consumers > 0)) {
-    throw accessRefused(`${resource("queue", queue.record.name)} in exclusive use`);
+    throw accessRefused(`${resource("queue", queue.record.name, queue.record.vhost)} in exclusive use`);
   }
   const consumer = namespace.shard.consume(queue.record.id, sink, options);
   queue.consumers++;

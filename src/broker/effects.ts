@@ -1,13 +1,28 @@
 // Decided changes of the namespace: what the meta log holds and what `Topology.apply` applies, live
 // and in replay. An effect never asks and never fails; everything was decided before.
+//
+// As JSON, "vhost" is left out when it is "/" (format 1 knew no other), and so are empty arguments.
 
 import { EMPTY_TABLE, type FieldTable } from "../model/field-table.ts";
 import { tableFromJson, tableToJson, type JsonValue } from "../model/field-table-json.ts";
 import { DecodeError } from "../model/errors.ts";
 import { isExchangeType } from "../routing/router-for.ts";
 import type { ExchangeType } from "./facade.ts";
+import { JsonFields } from "./json-fields.ts";
+
+/** The vhost that a fresh broker has. */
+export const DEFAULT_VHOST = "/";
+
+export interface VhostRecord {
+  readonly name: string;
+  readonly description: string;
+  readonly tags: readonly string[];
+  /** The type of queues that are declared without one; undefined: classic. */
+  readonly defaultQueueType: string | undefined;
+}
 
 export interface ExchangeSettings {
+  readonly vhost: string;
   readonly name: string;
   readonly type: ExchangeType;
   readonly durable: boolean;
@@ -17,6 +32,8 @@ export interface ExchangeSettings {
 }
 
 export interface QueueRecord {
+  readonly vhost: string;
+  /** Of all vhosts, ever. */
   readonly id: number;
   readonly name: string;
   readonly durable: boolean;
@@ -28,15 +45,22 @@ export interface QueueRecord {
 }
 
 export interface BindingRecord {
+  readonly vhost: string;
+  /** The source. */
   readonly exchange: string;
-  readonly queueId: number;
+  /** A queue's id, or the name of an exchange. */
+  readonly destination: number | string;
   readonly routingKey: string;
   readonly arguments: FieldTable;
 }
 
 export type Effect =
+  /** Makes a vhost, with its predeclared exchanges, or changes the settings of one that exists. */
+  | { readonly kind: "vhost-put"; readonly vhost: VhostRecord }
+  /** Everything in it goes with it. */
+  | { readonly kind: "vhost-deleted"; readonly name: string }
   | { readonly kind: "exchange-declared"; readonly exchange: ExchangeSettings }
-  | { readonly kind: "exchange-deleted"; readonly name: string }
+  | { readonly kind: "exchange-deleted"; readonly vhost: string; readonly name: string }
   | { readonly kind: "queue-declared"; readonly queue: QueueRecord }
   | { readonly kind: "queue-deleted"; readonly queueId: number }
   | { readonly kind: "bound"; readonly binding: BindingRecord }
@@ -46,22 +70,30 @@ export type Effect =
 
 export function effectToJson(effect: Effect): JsonValue {
   switch (effect.kind) {
+    case "vhost-put": {
+      const { name, description, tags, defaultQueueType } = effect.vhost;
+      const type = defaultQueueType === undefined ? {} : { defaultQueueType };
+      return { kind: effect.kind, name, description, tags, ...type };
+    }
+    case "vhost-deleted":
+      return { kind: effect.kind, name: effect.name };
     case "exchange-declared": {
       const { name, type, durable, autoDelete, internal } = effect.exchange;
-      return { kind: effect.kind, name, type, durable, autoDelete, internal, ...argumentsToJson(effect.exchange) };
+      return { kind: effect.kind, name, type, durable, autoDelete, internal, ...placeToJson(effect.exchange) };
     }
     case "exchange-deleted":
-      return { kind: effect.kind, name: effect.name };
+      return { kind: effect.kind, name: effect.name, ...vhostToJson(effect.vhost) };
     case "queue-declared": {
       const { id, name, durable, autoDelete, ownerId, quorum } = effect.queue;
-      return { kind: effect.kind, id, name, durable, autoDelete, ownerId, quorum, ...argumentsToJson(effect.queue) };
+      return { kind: effect.kind, id, name, durable, autoDelete, ownerId, quorum, ...placeToJson(effect.queue) };
     }
     case "queue-deleted":
       return { kind: effect.kind, id: effect.queueId };
     case "bound":
     case "unbound": {
-      const { exchange, queueId, routingKey } = effect.binding;
-      return { kind: effect.kind, exchange, id: queueId, routingKey, ...argumentsToJson(effect.binding) };
+      const { exchange, destination, routingKey } = effect.binding;
+      const to = typeof destination === "number" ? { id: destination } : { toExchange: destination };
+      return { kind: effect.kind, exchange, ...to, routingKey, ...placeToJson(effect.binding) };
     }
     case "ids-reserved":
       return { kind: effect.kind, end: effect.end };
@@ -73,10 +105,14 @@ export function effectFromJson(json: unknown): Effect {
   const fields = new JsonFields(json);
   const kind = fields.string("kind");
   switch (kind) {
+    case "vhost-put":
+      return { kind, vhost: vhostFromJson(fields) };
+    case "vhost-deleted":
+      return { kind, name: fields.string("name") };
     case "exchange-declared":
       return { kind, exchange: exchangeFromJson(fields) };
     case "exchange-deleted":
-      return { kind, name: fields.string("name") };
+      return { kind, vhost: vhostOf(fields), name: fields.string("name") };
     case "queue-declared":
       return { kind, queue: queueFromJson(fields) };
     case "queue-deleted":
@@ -91,74 +127,70 @@ export function effectFromJson(json: unknown): Effect {
   }
 }
 
-/** Most things have no arguments; they take no room in the log then. */
-function argumentsToJson(holder: { readonly arguments: FieldTable }): { arguments?: JsonValue } {
-  return holder.arguments.size === 0 ? {} : { arguments: tableToJson(holder.arguments) };
+function vhostToJson(vhost: string): { vhost?: string } {
+  return vhost === DEFAULT_VHOST ? {} : { vhost };
+}
+
+/** Most things are in the default vhost and have no arguments; neither takes room in the log then. */
+function placeToJson(holder: { readonly vhost: string; readonly arguments: FieldTable }): {
+  vhost?: string;
+  arguments?: JsonValue;
+} {
+  const args = holder.arguments.size === 0 ? {} : { arguments: tableToJson(holder.arguments) };
+  return { ...vhostToJson(holder.vhost), ...args };
+}
+
+function vhostOf(fields: JsonFields): string {
+  return fields.optionalString("vhost") ?? DEFAULT_VHOST;
+}
+
+function tableOf(fields: JsonFields): FieldTable {
+  const json = fields.get("arguments");
+  return json === undefined ? EMPTY_TABLE : tableFromJson(json);
+}
+
+function vhostFromJson(fields: JsonFields): VhostRecord {
+  return {
+    name: fields.string("name"),
+    description: fields.string("description"),
+    tags: fields.strings("tags"),
+    defaultQueueType: fields.optionalString("defaultQueueType"),
+  };
 }
 
 function exchangeFromJson(fields: JsonFields): ExchangeSettings {
   const type = fields.string("type");
   if (!isExchangeType(type)) throw new DecodeError(`unknown exchange type: ${type}`);
   return {
+    vhost: vhostOf(fields),
     name: fields.string("name"),
     type,
     durable: fields.boolean("durable"),
     autoDelete: fields.boolean("autoDelete"),
     internal: fields.boolean("internal"),
-    arguments: fields.table("arguments"),
+    arguments: tableOf(fields),
   };
 }
 
 function queueFromJson(fields: JsonFields): QueueRecord {
   return {
+    vhost: vhostOf(fields),
     id: fields.integer("id"),
     name: fields.string("name"),
     durable: fields.boolean("durable"),
     autoDelete: fields.boolean("autoDelete"),
     ownerId: fields.integer("ownerId"),
     quorum: fields.boolean("quorum"),
-    arguments: fields.table("arguments"),
+    arguments: tableOf(fields),
   };
 }
 
 function bindingFromJson(fields: JsonFields): BindingRecord {
   return {
+    vhost: vhostOf(fields),
     exchange: fields.string("exchange"),
-    queueId: fields.integer("id"),
+    destination: fields.optionalString("toExchange") ?? fields.integer("id"),
     routingKey: fields.string("routingKey"),
-    arguments: fields.table("arguments"),
+    arguments: tableOf(fields),
   };
-}
-
-/** Typed reading of one JSON object. */
-class JsonFields {
-  readonly #fields: ReadonlyMap<string, unknown>;
-
-  constructor(json: unknown) {
-    if (typeof json !== "object" || json === null) throw new DecodeError("an effect is an object");
-    this.#fields = new Map(Object.entries(json));
-  }
-
-  string(name: string): string {
-    const value = this.#fields.get(name);
-    if (typeof value !== "string") throw new DecodeError(`${name} is not a string`);
-    return value;
-  }
-
-  boolean(name: string): boolean {
-    const value = this.#fields.get(name);
-    if (typeof value !== "boolean") throw new DecodeError(`${name} is not a boolean`);
-    return value;
-  }
-
-  integer(name: string): number {
-    const value = this.#fields.get(name);
-    if (typeof value !== "number" || !Number.isSafeInteger(value)) throw new DecodeError(`${name} is not an integer`);
-    return value;
-  }
-
-  table(name: string): FieldTable {
-    const value = this.#fields.get(name);
-    return value === undefined ? EMPTY_TABLE : tableFromJson(value);
-  }
 }

@@ -1,11 +1,14 @@
 // exchange.declare and exchange.delete: checks, refusals, decisions.
 
 import { LIMITS } from "../limits.ts";
+import type { FieldValue } from "../model/field-table.ts";
 import { isExchangeType } from "../routing/router-for.ts";
+import { departure } from "./auto-delete.ts";
 import type { ExchangeDeclaration } from "./facade.ts";
 import { cleanName, type Namespace } from "./namespace.ts";
 import {
   accessRefused,
+  argumentsDiffer,
   assertEquivalent,
   defaultExchangeRefused,
   limitReached,
@@ -14,49 +17,63 @@ import {
   preconditionFailed,
   reservedName,
   resource,
+  wireType,
 } from "./refusals.ts";
+import type { Vhost } from "./topology.ts";
+
+/** Arguments that a second declaration must repeat. */
+const COMPARED = "alternate-exchange";
 
 /** Known to clients, without a meaning here yet. */
-const NOT_YET = ["alternate-exchange", "x-message-deduplication"];
+const NOT_YET = ["x-message-deduplication"];
 
-export function declareExchange(namespace: Namespace, declaration: ExchangeDeclaration): void {
+export function declareExchange(namespace: Namespace, vhost: Vhost, declaration: ExchangeDeclaration): void {
   const name = cleanName(declaration.name);
-  const existing = namespace.topology.exchanges.get(name);
+  const existing = vhost.exchanges.get(name);
   if (declaration.passive) {
     if (name === "") throw defaultExchangeRefused();
-    if (existing === undefined) throw notFound("exchange", name);
+    if (existing === undefined) throw notFound("exchange", name, vhost.name);
     return;
   }
   const { type, durable, autoDelete, internal } = declaration;
   if (!isExchangeType(type)) throw preconditionFailed(`unknown exchange type '${type}'`);
   if (name === "") throw defaultExchangeRefused();
-  const thing = resource("exchange", name);
+  const thing = resource("exchange", name, vhost.name);
   for (const argument of NOT_YET) {
     if (declaration.arguments.has(argument)) throw notYet(`argument '${argument}'`, thing);
   }
+  checkAlternate(declaration.arguments.get(COMPARED), thing);
   if (existing !== undefined) {
     const current = existing.settings;
     assertEquivalent("type", thing, { received: type, current: current.type });
     assertEquivalent("durable", thing, { received: durable, current: current.durable });
     assertEquivalent("auto_delete", thing, { received: autoDelete, current: current.autoDelete });
     assertEquivalent("internal", thing, { received: internal, current: current.internal });
+    const [now, then] = [declaration.arguments.get(COMPARED), current.arguments.get(COMPARED)];
+    if (now !== then) throw argumentsDiffer(COMPARED, thing, now, then);
     return;
   }
   if (name.startsWith("amq.")) throw reservedName("exchange", name);
-  if (namespace.topology.exchanges.size >= LIMITS.exchangesMax) {
-    throw limitReached("exchange", name, LIMITS.exchangesMax, "exchanges");
+  if (namespace.topology.exchangesById.size >= LIMITS.exchangesMax) {
+    throw limitReached(thing, LIMITS.exchangesMax, "exchanges");
   }
-  const exchange = { name, type, durable, autoDelete, internal, arguments: declaration.arguments };
-  namespace.commit([{ kind: "exchange-declared", exchange }]);
+  const settings = { name, type, durable, autoDelete, internal, arguments: declaration.arguments };
+  namespace.commit([{ kind: "exchange-declared", exchange: { vhost: vhost.name, ...settings } }]);
 }
 
-/** A missing exchange is fine: the client wanted it gone. */
-export function deleteExchange(namespace: Namespace, rawName: string, ifUnused: boolean): void {
+/** A missing exchange is fine: the client wanted it gone. Throws "precondition-failed" for one in use. */
+export function deleteExchange(namespace: Namespace, vhost: Vhost, rawName: string, ifUnused: boolean): void {
   const name = cleanName(rawName);
   if (name === "") throw defaultExchangeRefused();
-  if (name.startsWith("amq.")) throw accessRefused(`deletion of system ${resource("exchange", name)} not allowed`);
-  const exchange = namespace.topology.exchanges.get(name);
+  const thing = resource("exchange", name, vhost.name);
+  if (name.startsWith("amq.")) throw accessRefused(`deletion of system ${thing} not allowed`);
+  const exchange = vhost.exchanges.get(name);
   if (exchange === undefined) return;
-  if (ifUnused && exchange.bindings.size > 0) throw preconditionFailed(`${resource("exchange", name)} in use`);
-  namespace.commit([{ kind: "exchange-deleted", name }]);
+  if (ifUnused && exchange.bindings.size > 0) throw preconditionFailed(`${thing} in use`);
+  namespace.commit(departure({ exchanges: [exchange] }));
+}
+
+function checkAlternate(value: FieldValue | undefined, thing: string): void {
+  if (value === undefined || typeof value === "string") return;
+  throw preconditionFailed(`invalid type '${wireType(value)}' for arg '${COMPARED}' in ${thing}`);
 }

@@ -6,6 +6,11 @@ import type { FieldTable } from "../model/field-table.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import type { IncomingMessage } from "../model/message.ts";
 import type { SettleReason } from "../queues/shard-port.ts";
+import type { AuthenticatedUser, Login } from "./access/login.ts";
+import type { ClientConnection } from "./client-connection.ts";
+
+export type { AuthenticatedUser, Login } from "./access/login.ts";
+export type { ChannelView, ClientConnection, ConsumerView } from "./client-connection.ts";
 
 export type ExchangeType = "direct" | "fanout" | "topic" | "headers";
 
@@ -14,6 +19,15 @@ export interface Session {
   readonly id: number;
   readonly user: string;
   readonly vhost: string;
+}
+
+/** A session as the management interface sees it. */
+export interface SessionView {
+  readonly id: number;
+  readonly user: string;
+  readonly vhost: string;
+  /** Undefined for sessions of the broker itself. */
+  readonly client: ClientConnection | undefined;
 }
 
 export interface ExchangeDeclaration {
@@ -49,6 +63,15 @@ export interface BindingDeclaration {
   readonly arguments: FieldTable;
 }
 
+/** A binding between two exchanges. */
+export interface ExchangeBindingDeclaration {
+  /** The source. */
+  readonly exchange: string;
+  readonly destination: string;
+  readonly routingKey: string;
+  readonly arguments: FieldTable;
+}
+
 /** The queues that a publish reaches. Valid while `version` equals `Broker.topologyVersion`. */
 export interface Route {
   readonly version: number;
@@ -58,10 +81,16 @@ export interface Route {
 }
 
 export interface BrokerFacade {
-  /** Checks name and password; undefined when refused. `loopback`: the peer is on this machine. */
-  authenticate(user: string, password: string, loopback: boolean): boolean;
-  /** Opens a session in a vhost; throws "not-allowed". */
-  openSession(user: string, vhost: string): Session;
+  /**
+   * Checks name and password, and calls `done` once: with undefined when refused. Hashing takes its time
+   * elsewhere, so `done` may be called later; it is called at once when the answer is known.
+   */
+  logIn(login: Login, done: (user: AuthenticatedUser | undefined) => void): void;
+  /**
+   * Opens a session in a vhost; throws "not-allowed". `client` is what the management interface shows
+   * and closes; its `close` may be called at any time until `closeSession`.
+   */
+  openSession(user: string, vhost: string, client?: ClientConnection): Session;
   /** Ends a session: its exclusive queues are deleted. The door has cancelled its consumers before. */
   closeSession(session: Session): void;
 
@@ -78,6 +107,8 @@ export interface BrokerFacade {
   purgeQueue(session: Session, name: string): number;
   bindQueue(session: Session, binding: BindingDeclaration): void;
   unbindQueue(session: Session, binding: BindingDeclaration): void;
+  bindExchange(session: Session, binding: ExchangeBindingDeclaration): void;
+  unbindExchange(session: Session, binding: ExchangeBindingDeclaration): void;
 
   /** Rises with every change of exchanges, bindings or queues; caches of routes hang on it. */
   readonly topologyVersion: number;

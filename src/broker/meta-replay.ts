@@ -13,8 +13,12 @@ import type { LogEntry } from "../log/log.ts";
 import { effectFromJson, type Effect } from "./effects.ts";
 import { Topology } from "./topology.ts";
 
-/** Version of the entries' format. A change that older versions cannot read raises it. */
-export const META_FORMAT = 1;
+/**
+ * Version of the entries' format. A change that older versions cannot read raises it.
+ *   1  the exchanges, queues and bindings of one vhost
+ *   2  many vhosts, bindings between exchanges
+ */
+export const META_FORMAT = 2;
 
 /** A part of a snapshot; parts are appended in one run and numbered from 0. */
 export interface SnapshotPart {
@@ -114,10 +118,11 @@ function parseEntry(payload: Buffer): { effects: readonly Effect[]; snapshot: Sn
   if (typeof json !== "object" || json === null || !("format" in json) || !("effects" in json)) {
     throw new StorageError("damaged", "an entry has a format and effects");
   }
-  if (json.format !== META_FORMAT) {
+  const { format } = json;
+  if (typeof format !== "number" || format < 1 || format > META_FORMAT) {
     throw new StorageError(
       "damaged",
-      `it has format ${String(json.format)}, this version reads ${META_FORMAT}; start a newer version`,
+      `it has format ${String(format)}, this version reads up to ${META_FORMAT}; start a newer version`,
     );
   }
   if (!Array.isArray(json.effects)) throw new StorageError("damaged", "effects are an array");

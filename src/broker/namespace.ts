@@ -54,8 +54,10 @@ export class Namespace {
       if (durable.some((effect) => effect.kind === "queue-declared"))
         this.#gate.hold(position, this.shard.openPosition);
     }
+    const dropped = effects.flatMap((effect) => this.#queuesDroppedBy(effect));
     for (const effect of effects) this.topology.apply(effect);
-    for (const effect of effects) this.#tellShard(effect);
+    for (const effect of effects) if (effect.kind === "queue-declared") this.#createInShard(effect.queue);
+    for (const queueId of dropped) this.shard.deleteQueue(queueId);
     if (durable.length > 0) this.meta.snapshotIfDue(this.topology);
   }
 
@@ -76,13 +78,15 @@ export class Namespace {
     return queue;
   }
 
-  #tellShard(effect: Effect): void {
-    if (effect.kind === "queue-declared") {
-      const { id, durable, quorum } = effect.queue;
-      this.shard.createQueue(id, { durable, deliverAfterCommit: quorum });
-    } else if (effect.kind === "queue-deleted") {
-      this.shard.deleteQueue(effect.queueId);
-    }
+  #queuesDroppedBy(effect: Effect): number[] {
+    if (effect.kind === "queue-deleted") return [effect.queueId];
+    if (effect.kind !== "vhost-deleted") return [];
+    const queues = this.topology.vhosts.get(effect.name)?.queues.values() ?? [];
+    return Array.from(queues, ({ record }) => record.id);
+  }
+
+  #createInShard({ id, durable, quorum }: QueueRecord): void {
+    this.shard.createQueue(id, { durable, deliverAfterCommit: quorum });
   }
 }
 

@@ -4,7 +4,7 @@
 import { tableToJson, type JsonValue } from "../model/field-table-json.ts";
 import type { ShardCounters, ShardPort } from "../queues/shard-port.ts";
 import type { AlarmKind } from "./flow.ts";
-import { VHOST, type Topology } from "./topology.ts";
+import { Queue, type Topology } from "./topology.ts";
 
 export interface QueueOverview {
   readonly vhost: string;
@@ -34,6 +34,7 @@ export interface BindingOverview {
   readonly vhost: string;
   readonly source: string;
   readonly destination: string;
+  readonly destinationType: "queue" | "exchange";
   readonly routingKey: string;
   readonly arguments: JsonValue;
 }
@@ -51,10 +52,10 @@ export interface BrokerOverview {
 }
 
 export function queueOverviews(topology: Topology, shard: ShardPort): readonly QueueOverview[] {
-  return [...topology.queues.values()].map(({ record, consumers }) => {
+  return [...topology.queuesById.values()].map(({ record, consumers }) => {
     const counts = shard.counts(record.id);
     return {
-      vhost: VHOST,
+      vhost: record.vhost,
       name: record.name,
       type: record.quorum ? "quorum" : "classic",
       durable: record.durable,
@@ -70,9 +71,8 @@ export function queueOverviews(topology: Topology, shard: ShardPort): readonly Q
 }
 
 export function exchangeOverviews(topology: Topology): readonly ExchangeOverview[] {
-  return [...topology.exchanges.values()].map(({ settings }) => ({
+  return [...topology.exchangesById.values()].map(({ settings }) => ({
     ...settings,
-    vhost: VHOST,
     arguments: tableToJson(settings.arguments),
   }));
 }
@@ -80,16 +80,17 @@ export function exchangeOverviews(topology: Topology): readonly ExchangeOverview
 /** With the implied bindings of the default exchange to every queue left out. */
 export function bindingOverviews(topology: Topology): readonly BindingOverview[] {
   const bindings: BindingOverview[] = [];
-  for (const exchange of topology.exchanges.values()) {
+  for (const exchange of topology.exchangesById.values()) {
     for (const binding of exchange.bindings.values()) {
-      const { routingKey, to } = binding;
-      const args = tableToJson(binding.arguments);
+      const { vhost, routingKey, to } = binding;
+      const isQueue = to instanceof Queue;
       bindings.push({
-        vhost: VHOST,
+        vhost,
         source: exchange.settings.name,
-        destination: to.record.name,
+        destination: isQueue ? to.record.name : to.settings.name,
+        destinationType: isQueue ? "queue" : "exchange",
         routingKey,
-        arguments: args,
+        arguments: tableToJson(binding.arguments),
       });
     }
   }

@@ -62,8 +62,8 @@ export interface QueueTraits {
 }
 
 /** Checks the arguments of a declaration. Throws "precondition-failed". */
-export function checkQueueArguments(declaration: QueueDeclaration, name: string): QueueTraits {
-  const thing = resource("queue", name);
+export function checkQueueArguments(declaration: QueueDeclaration, name: string, vhost: string): QueueTraits {
+  const thing = resource("queue", name, vhost);
   for (const argument of declaration.arguments.keys()) {
     if (NOT_YET.has(argument)) throw notYet(`argument '${argument}'`, thing);
   }
@@ -85,8 +85,8 @@ export function checkQueueArguments(declaration: QueueDeclaration, name: string)
  * when it asks for an exclusive queue, else 0. Throws "resource-locked" or "precondition-failed".
  */
 export function checkSameQueue(record: QueueRecord, declaration: QueueDeclaration, ownerId: number): void {
-  if (record.ownerId !== ownerId) throw locked(record.name);
-  const thing = resource("queue", record.name);
+  if (record.ownerId !== ownerId) throw locked(record.name, record.vhost);
+  const thing = resource("queue", record.name, record.vhost);
   const durable = declaration.durable && !declaration.exclusive;
   assertEquivalent("durable", thing, { received: durable, current: record.durable });
   assertEquivalent("auto_delete", thing, { received: declaration.autoDelete, current: record.autoDelete });

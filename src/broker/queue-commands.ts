@@ -2,12 +2,13 @@
 
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
-import type { Effect } from "./effects.ts";
-import type { QueueDeclaration, QueueStatus, Session } from "./facade.ts";
+import { departure } from "./auto-delete.ts";
+import type { QueueDeclaration, QueueStatus } from "./facade.ts";
 import { cleanName, type Namespace } from "./namespace.ts";
 import { checkQueueArguments, checkSameQueue } from "./queue-arguments.ts";
 import { limitReached, locked, notFound, preconditionFailed, reservedName, resource } from "./refusals.ts";
-import type { Exchange, Queue } from "./topology.ts";
+import type { OpenSession } from "./sessions.ts";
+import type { Queue } from "./topology.ts";
 
 /** Random bytes in a server-made name: two never meet. */
 const NAME_BYTES = 16;
@@ -18,62 +19,55 @@ export interface Declared {
   readonly isNew: boolean;
 }
 
-export function declareQueue(namespace: Namespace, session: Session, declaration: QueueDeclaration): Declared {
-  const { topology } = namespace;
+export function declareQueue(namespace: Namespace, session: OpenSession, declaration: QueueDeclaration): Declared {
+  const { home: vhost } = session;
   const asked = cleanName(declaration.name);
-  if (declaration.passive) return { queue: usableQueue(namespace, session, asked), isNew: false };
+  if (declaration.passive) return { queue: usableQueue(session, asked), isNew: false };
   if (asked.startsWith("amq.")) throw reservedName("queue", asked);
-  const { durable, quorum } = checkQueueArguments(declaration, asked);
+  const { durable, quorum } = checkQueueArguments(declaration, asked, vhost.name);
   const ownerId = declaration.exclusive ? session.id : 0;
-  const existing = topology.queues.get(asked);
+  const existing = vhost.queues.get(asked);
   if (existing !== undefined) {
     checkSameQueue(existing.record, declaration, ownerId);
     return { queue: existing, isNew: false };
   }
-  if (topology.queues.size >= LIMITS.queuesMax) throw limitReached("queue", asked, LIMITS.queuesMax, "queues");
+  if (namespace.topology.queuesById.size >= LIMITS.queuesMax) {
+    throw limitReached(resource("queue", asked, vhost.name), LIMITS.queuesMax, "queues");
+  }
   const name = asked === "" ? serverMadeName(namespace) : asked;
   const { autoDelete } = declaration;
-  const settings = { name, durable, autoDelete, ownerId, quorum, arguments: declaration.arguments };
+  const settings = { vhost: vhost.name, name, durable, autoDelete, ownerId, quorum, arguments: declaration.arguments };
   return { queue: namespace.createQueue(settings), isNew: true };
 }
 
 /** A missing queue is fine: the client wanted it gone. Returns the ready messages dropped. */
 export function deleteQueue(
   namespace: Namespace,
-  session: Session,
+  session: OpenSession,
   rawName: string,
   options: { readonly ifUnused: boolean; readonly ifEmpty: boolean },
 ): number {
   const name = cleanName(rawName);
-  const queue = namespace.topology.queues.get(name);
+  const queue = session.home.queues.get(name);
   if (queue === undefined) return 0;
   checkOwner(queue, session);
   const { ready } = namespace.shard.counts(queue.record.id);
-  if (options.ifUnused && queue.consumers > 0) throw preconditionFailed(`${resource("queue", name)} in use`);
-  if (options.ifEmpty && ready > 0) throw preconditionFailed(`${resource("queue", name)} not empty`);
+  const thing = resource("queue", name, session.home.name);
+  if (options.ifUnused && queue.consumers > 0) throw preconditionFailed(`${thing} in use`);
+  if (options.ifEmpty && ready > 0) throw preconditionFailed(`${thing} not empty`);
   dropQueues(namespace, [queue]);
   return ready;
 }
 
 /** Drops the ready messages; returns their number. */
-export function purgeQueue(namespace: Namespace, session: Session, rawName: string): number {
-  const queue = usableQueue(namespace, session, cleanName(rawName));
+export function purgeQueue(namespace: Namespace, session: OpenSession, rawName: string): number {
+  const queue = usableQueue(session, cleanName(rawName));
   return namespace.shard.purge(queue.record.id);
 }
 
 /** Deletes queues, and the auto-delete exchanges that lose their last binding with them, in one step. */
 export function dropQueues(namespace: Namespace, queues: readonly Queue[]): void {
-  const lost = new Map<Exchange, number>();
-  for (const queue of queues) {
-    for (const { from } of queue.bindings) lost.set(from, (lost.get(from) ?? 0) + 1);
-  }
-  const effects: Effect[] = queues.map((queue) => ({ kind: "queue-deleted", queueId: queue.record.id }));
-  for (const [exchange, count] of lost) {
-    if (exchange.settings.autoDelete && exchange.bindings.size === count) {
-      effects.push({ kind: "exchange-deleted", name: exchange.settings.name });
-    }
-  }
-  namespace.commit(effects);
+  namespace.commit(departure({ queues }));
 }
 
 /**
@@ -89,17 +83,18 @@ export function dropAbandonedQueues(namespace: Namespace, queues: readonly Queue
 }
 
 /** The queue by name, if the session may use it. Throws "not-found", "resource-locked". */
-export function usableQueue(namespace: Namespace, session: Session, name: string): Queue {
-  const queue = namespace.topology.queues.get(name);
-  if (queue === undefined) throw notFound("queue", name);
+export function usableQueue(session: OpenSession, name: string): Queue {
+  const { home: vhost } = session;
+  const queue = vhost.queues.get(name);
+  if (queue === undefined) throw notFound("queue", name, vhost.name);
   checkOwner(queue, session);
   return queue;
 }
 
 /** Throws "resource-locked" when the queue is another session's own. */
-export function checkOwner(queue: Queue, session: Session): void {
-  const { ownerId, name } = queue.record;
-  if (ownerId !== 0 && ownerId !== session.id) throw locked(name);
+export function checkOwner(queue: Queue, session: OpenSession): void {
+  const { ownerId, name, vhost } = queue.record;
+  if (ownerId !== 0 && ownerId !== session.id) throw locked(name, vhost);
 }
 
 export function statusOf(namespace: Namespace, queue: Queue): QueueStatus {

@@ -3,17 +3,16 @@
 
 import type { FieldValue } from "../model/field-table.ts";
 import { BrokerError } from "../model/errors.ts";
-import { VHOST } from "./topology.ts";
 
 export type ResourceKind = "queue" | "exchange";
 
 /** `queue 'orders' in vhost '/'` */
-export function resource(kind: ResourceKind, name: string): string {
-  return `${kind} '${name}' in vhost '${VHOST}'`;
+export function resource(kind: ResourceKind, name: string, vhost: string): string {
+  return `${kind} '${name}' in vhost '${vhost}'`;
 }
 
-export function notFound(kind: ResourceKind, name: string): BrokerError {
-  return new BrokerError("not-found", `no ${resource(kind, name)}`);
+export function notFound(kind: ResourceKind, name: string, vhost: string): BrokerError {
+  return new BrokerError("not-found", `no ${resource(kind, name, vhost)}`);
 }
 
 export function preconditionFailed(message: string): BrokerError {
@@ -32,10 +31,10 @@ export function defaultExchangeRefused(): BrokerError {
   return accessRefused("operation not permitted on the default exchange");
 }
 
-export function locked(queue: string): BrokerError {
+export function locked(queue: string, vhost: string): BrokerError {
   return new BrokerError(
     "resource-locked",
-    `cannot obtain exclusive access to locked ${resource("queue", queue)}. It could be originally declared on ` +
+    `cannot obtain exclusive access to locked ${resource("queue", queue, vhost)}. It could be originally declared on ` +
       "another connection or the exclusive property value does not match that of the original declaration.",
   );
 }
@@ -44,11 +43,9 @@ export function notYet(what: string, where: string): BrokerError {
   return preconditionFailed(`${what} for ${where} is not available in this version of Quayside`);
 }
 
-export function limitReached(kind: ResourceKind, name: string, limit: number, counted: string): BrokerError {
-  return new BrokerError(
-    "resource-limit",
-    `cannot declare ${resource(kind, name)}: the limit of ${limit} ${counted} is reached`,
-  );
+/** `thing`: what `resource` says of it. */
+export function limitReached(thing: string, limit: number, counted: string): BrokerError {
+  return new BrokerError("resource-limit", `cannot declare ${thing}: the limit of ${limit} ${counted} is reached`);
 }
 
 /** Refuses a declaration that asks for `received` where the existing thing has `current`. */

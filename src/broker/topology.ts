@@ -1,33 +1,44 @@
-// The namespace of the broker: exchanges, queues and bindings of vhost "/". A state machine: `apply`
-// is the only way in, for live changes and for replay. Routing state (the routers) is part of it.
+// The namespace of the broker: vhosts with their exchanges, queues and bindings. A state machine:
+// `apply` is the only way in, for live changes and for replay. Routing state (the routers) is part of it.
 
 import { assert, unreachable } from "../assert.ts";
 import type { FieldTable } from "../model/field-table.ts";
 import { tableIdentity } from "../model/field-table-json.ts";
 import type { ExchangeRouter } from "../routing/exchange-router.ts";
 import { routerFor } from "../routing/router-for.ts";
-import type { BindingRecord, Effect, ExchangeSettings, QueueRecord } from "./effects.ts";
+import {
+  DEFAULT_VHOST,
+  type BindingRecord,
+  type Effect,
+  type ExchangeSettings,
+  type QueueRecord,
+  type VhostRecord,
+} from "./effects.ts";
 import type { ExchangeType, Route } from "./facade.ts";
 
-/** The only vhost of this version. */
-export const VHOST = "/";
-
-/** A binding that exists. Lives in its exchange and in its queue. */
+/** A binding that exists. Lives in its exchange and in its destination. */
 export interface Binding extends BindingRecord {
   readonly from: Exchange;
-  readonly to: Queue;
+  readonly to: Queue | Exchange;
+  /** How routers name the destination: the queue's id, or minus the exchange's. */
+  readonly queueId: number;
 }
 
 export class Exchange {
   readonly settings: ExchangeSettings;
+  /** Of this process, above 0; a restart gives others. */
+  readonly id: number;
   /** Declared by the broker itself: not in the meta log, not deletable. */
   readonly predeclared: boolean;
   readonly router: ExchangeRouter;
-  /** By identity: queue, routing key and arguments by value. */
+  /** Those that lead away from here, by identity: destination, routing key and arguments by value. */
   readonly bindings = new Map<string, Binding>();
+  /** Those that lead here, from other exchanges or from itself. */
+  readonly incoming = new Set<Binding>();
 
-  constructor(settings: ExchangeSettings, predeclared: boolean) {
+  constructor(settings: ExchangeSettings, id: number, predeclared: boolean) {
     this.settings = settings;
+    this.id = id;
     this.predeclared = predeclared;
     this.router = routerFor(settings.type);
   }
@@ -49,32 +60,54 @@ export class Queue {
   }
 }
 
-export class Topology {
+export class Vhost {
+  record: VhostRecord;
   readonly exchanges = new Map<string, Exchange>();
   readonly queues = new Map<string, Queue>();
+  deleted = false;
+
+  constructor(record: VhostRecord) {
+    this.record = record;
+  }
+
+  get name(): string {
+    return this.record.name;
+  }
+}
+
+export class Topology {
+  readonly vhosts = new Map<string, Vhost>();
+  /** Of all vhosts. */
   readonly queuesById = new Map<number, Queue>();
+  /** Of all vhosts. */
+  readonly exchangesById = new Map<number, Exchange>();
   bindingCount = 0;
   /** Queue ids below this one may be in use, now or before a restart. */
   reservedIdEnd = 1;
   /** Rises with every change. */
   version = 1;
+  #lastExchangeId = 0;
 
   constructor() {
-    for (const [name, type] of PREDECLARED) {
-      this.exchanges.set(name, new Exchange({ name, type, ...PREDECLARED_SETTINGS }, true));
-    }
+    this.#putVhost({ name: DEFAULT_VHOST, description: "Default virtual host", tags: [], defaultQueueType: undefined });
   }
 
   /** Applies one decided change. Throws InvariantError when it does not fit the state: a bug. */
   apply(effect: Effect): void {
     this.version++;
     switch (effect.kind) {
+      case "vhost-put":
+        this.#putVhost(effect.vhost);
+        return;
+      case "vhost-deleted":
+        this.#deleteVhost(this.#vhost(effect.name));
+        return;
       case "exchange-declared":
-        assert(!this.exchanges.has(effect.exchange.name), "an exchange is declared once");
-        this.exchanges.set(effect.exchange.name, new Exchange(effect.exchange, false));
+        assert(!this.#vhost(effect.exchange.vhost).exchanges.has(effect.exchange.name), "an exchange is declared once");
+        this.#addExchange(effect.exchange, false);
         return;
       case "exchange-deleted":
-        this.#deleteExchange(effect.name);
+        this.#deleteExchange(this.#vhost(effect.vhost), effect.name);
         return;
       case "queue-declared":
         this.#declareQueue(effect.queue);
@@ -102,17 +135,16 @@ export class Topology {
       case "exchange-declared":
         return effect.exchange.durable;
       case "exchange-deleted":
-        return this.exchanges.get(effect.name)?.settings.durable === true;
+        return this.vhosts.get(effect.vhost)?.exchanges.get(effect.name)?.settings.durable === true;
       case "queue-declared":
         return effect.queue.durable;
       case "queue-deleted":
         return this.queuesById.get(effect.queueId)?.record.durable === true;
       case "bound":
       case "unbound":
-        return (
-          this.exchanges.get(effect.binding.exchange)?.settings.durable === true &&
-          this.queuesById.get(effect.binding.queueId)?.record.durable === true
-        );
+        return this.#joinsDurables(effect.binding);
+      case "vhost-put":
+      case "vhost-deleted":
       case "ids-reserved":
         return true;
       default:
@@ -120,34 +152,71 @@ export class Topology {
     }
   }
 
-  findBinding(exchange: Exchange, queue: Queue, routingKey: string, args: FieldTable): Binding | undefined {
-    return exchange.bindings.get(bindingIdentity(queue.record.id, routingKey, args));
+  findBinding(from: Exchange, to: Queue | Exchange, routingKey: string, args: FieldTable): Binding | undefined {
+    return from.bindings.get(bindingIdentity(routedTo(to), routingKey, args));
   }
 
   /** The durable part as effects that rebuild it from an empty topology. */
   *durableState(): Generator<Effect> {
     yield { kind: "ids-reserved", end: this.reservedIdEnd };
-    for (const exchange of this.exchanges.values()) {
-      if (exchange.settings.durable && !exchange.predeclared) {
-        yield { kind: "exchange-declared", exchange: exchange.settings };
-      }
+    if (!this.vhosts.has(DEFAULT_VHOST)) yield { kind: "vhost-deleted", name: DEFAULT_VHOST };
+    for (const vhost of this.vhosts.values()) yield* durableThings(vhost);
+    for (const vhost of this.vhosts.values()) yield* durableBindings(vhost);
+  }
+
+  #vhost(name: string): Vhost {
+    const vhost = this.vhosts.get(name);
+    assert(vhost !== undefined, "what is changed is in a vhost that exists");
+    return vhost;
+  }
+
+  #putVhost(record: VhostRecord): void {
+    const existing = this.vhosts.get(record.name);
+    if (existing !== undefined) {
+      existing.record = record;
+      return;
     }
-    for (const queue of this.queues.values()) {
-      if (queue.record.durable) yield { kind: "queue-declared", queue: queue.record };
-    }
-    for (const exchange of this.exchanges.values()) {
-      if (!exchange.settings.durable) continue;
-      for (const binding of exchange.bindings.values()) {
-        if (binding.to.record.durable) yield { kind: "bound", binding: recordOf(binding) };
-      }
+    this.vhosts.set(record.name, new Vhost(record));
+    for (const [name, type] of PREDECLARED) {
+      this.#addExchange({ vhost: record.name, name, type, ...PREDECLARED_SETTINGS }, true);
     }
   }
 
+  /** Bindings never leave their vhost, so what is deleted holds all their ends. */
+  #deleteVhost(vhost: Vhost): void {
+    vhost.deleted = true;
+    for (const exchange of vhost.exchanges.values()) {
+      this.bindingCount -= exchange.bindings.size;
+      this.exchangesById.delete(exchange.id);
+    }
+    for (const queue of vhost.queues.values()) {
+      queue.deleted = true;
+      this.queuesById.delete(queue.record.id);
+    }
+    this.vhosts.delete(vhost.name);
+  }
+
+  #addExchange(settings: ExchangeSettings, predeclared: boolean): void {
+    const exchange = new Exchange(settings, ++this.#lastExchangeId, predeclared);
+    this.#vhost(settings.vhost).exchanges.set(settings.name, exchange);
+    this.exchangesById.set(exchange.id, exchange);
+  }
+
+  #deleteExchange(vhost: Vhost, name: string): void {
+    const exchange = vhost.exchanges.get(name);
+    assert(exchange !== undefined && !exchange.predeclared, "a deleted exchange exists and is not the broker's");
+    for (const binding of exchange.bindings.values()) this.#dropBinding(binding);
+    for (const binding of exchange.incoming) this.#dropBinding(binding);
+    vhost.exchanges.delete(name);
+    this.exchangesById.delete(exchange.id);
+  }
+
   #declareQueue(record: QueueRecord): void {
-    assert(!this.queues.has(record.name), "a queue is declared once");
+    const { queues } = this.#vhost(record.vhost);
+    assert(!queues.has(record.name), "a queue is declared once");
     assert(!this.queuesById.has(record.id), "a queue id is used once");
     const queue = new Queue(record);
-    this.queues.set(record.name, queue);
+    queues.set(record.name, queue);
     this.queuesById.set(record.id, queue);
     this.reservedIdEnd = Math.max(this.reservedIdEnd, record.id + 1);
   }
@@ -157,53 +226,93 @@ export class Topology {
     assert(queue !== undefined, "a deleted queue exists");
     for (const binding of queue.bindings) this.#dropBinding(binding);
     queue.deleted = true;
-    this.queues.delete(queue.record.name);
+    this.#vhost(queue.record.vhost).queues.delete(queue.record.name);
     this.queuesById.delete(queueId);
   }
 
-  #deleteExchange(name: string): void {
-    const exchange = this.exchanges.get(name);
-    assert(exchange !== undefined && !exchange.predeclared, "a deleted exchange exists and is not the broker's");
-    for (const binding of exchange.bindings.values()) this.#dropBinding(binding);
-    this.exchanges.delete(name);
+  #destination({ vhost, destination }: BindingRecord): Queue | Exchange | undefined {
+    if (typeof destination === "string") return this.vhosts.get(vhost)?.exchanges.get(destination);
+    return this.queuesById.get(destination);
+  }
+
+  #joinsDurables(record: BindingRecord): boolean {
+    const from = this.vhosts.get(record.vhost)?.exchanges.get(record.exchange);
+    const to = this.#destination(record);
+    return from?.settings.durable === true && to !== undefined && isDurable(to);
   }
 
   #bind(record: BindingRecord): void {
-    const from = this.exchanges.get(record.exchange);
-    const to = this.queuesById.get(record.queueId);
+    const from = this.#vhost(record.vhost).exchanges.get(record.exchange);
+    const to = this.#destination(record);
     assert(from !== undefined && to !== undefined, "both ends of a binding exist");
-    const identity = bindingIdentity(record.queueId, record.routingKey, record.arguments);
+    const queueId = routedTo(to);
+    const identity = bindingIdentity(queueId, record.routingKey, record.arguments);
     assert(!from.bindings.has(identity), "a binding is made once");
-    const binding: Binding = { ...record, from, to };
+    const binding: Binding = { ...record, from, to, queueId };
     from.bindings.set(identity, binding);
-    to.bindings.add(binding);
+    incomingOf(to).add(binding);
     from.router.bind(binding);
     this.bindingCount++;
   }
 
   #unbind(record: BindingRecord): void {
-    const identity = bindingIdentity(record.queueId, record.routingKey, record.arguments);
-    const binding = this.exchanges.get(record.exchange)?.bindings.get(identity);
+    const from = this.#vhost(record.vhost).exchanges.get(record.exchange);
+    const to = this.#destination(record);
+    assert(from !== undefined && to !== undefined, "both ends of a binding exist");
+    const binding = this.findBinding(from, to, record.routingKey, record.arguments);
     assert(binding !== undefined, "a removed binding exists");
     this.#dropBinding(binding);
   }
 
   #dropBinding(binding: Binding): void {
     binding.from.bindings.delete(bindingIdentity(binding.queueId, binding.routingKey, binding.arguments));
-    binding.to.bindings.delete(binding);
+    incomingOf(binding.to).delete(binding);
     binding.from.router.unbind(binding);
     this.bindingCount--;
   }
 }
 
 export function recordOf(binding: Binding): BindingRecord {
-  const { exchange, queueId, routingKey } = binding;
-  return { exchange, queueId, routingKey, arguments: binding.arguments };
+  const { vhost, exchange, destination, routingKey } = binding;
+  return { vhost, exchange, destination, routingKey, arguments: binding.arguments };
+}
+
+function isDurable(end: Queue | Exchange): boolean {
+  return end instanceof Queue ? end.record.durable : end.settings.durable;
+}
+
+function incomingOf(end: Queue | Exchange): Set<Binding> {
+  return end instanceof Queue ? end.bindings : end.incoming;
+}
+
+function routedTo(end: Queue | Exchange): number {
+  return end instanceof Queue ? end.record.id : -end.id;
 }
 
 function bindingIdentity(queueId: number, routingKey: string, args: FieldTable): string {
   const prefix = `${queueId}\0${routingKey}`;
   return args.size === 0 ? prefix : `${prefix}\0${tableIdentity(args)}`;
+}
+
+function* durableThings(vhost: Vhost): Generator<Effect> {
+  yield { kind: "vhost-put", vhost: vhost.record };
+  for (const exchange of vhost.exchanges.values()) {
+    if (exchange.settings.durable && !exchange.predeclared) {
+      yield { kind: "exchange-declared", exchange: exchange.settings };
+    }
+  }
+  for (const queue of vhost.queues.values()) {
+    if (queue.record.durable) yield { kind: "queue-declared", queue: queue.record };
+  }
+}
+
+function* durableBindings(vhost: Vhost): Generator<Effect> {
+  for (const exchange of vhost.exchanges.values()) {
+    if (!exchange.settings.durable) continue;
+    for (const binding of exchange.bindings.values()) {
+      if (isDurable(binding.to)) yield { kind: "bound", binding: recordOf(binding) };
+    }
+  }
 }
 
 /** AMQP 0-9-1 section 3.1.3 plus RabbitMQ's amq.headers; "" (the default exchange) routes by queue name. */

@@ -140,9 +140,12 @@ test("arguments that this version does nothing with are refused, harmless ones a
   }
   refuses(
     () =>
-      broker.declareExchange(session, exchange("x", "direct", { arguments: new Map([["alternate-exchange", "y"]]) })),
+      broker.declareExchange(
+        session,
+        exchange("x", "direct", { arguments: new Map([["x-message-deduplication", true]]) }),
+      ),
     "precondition-failed",
-    /^argument 'alternate-exchange' .* is not available in this version/,
+    /^argument 'x-message-deduplication' .* is not available in this version/,
   );
   const harmless = new Map<string, string | number>([
     ["x-queue-mode", "lazy"],
@@ -272,7 +275,28 @@ test("an auto-delete exchange goes with its last binding, and not before it had 
   assert.deepEqual(names(), []);
 });
 
-test("only vhost / exists in this version", async () => {
+test("an exchange keeps its alternate exchange, which a second declaration must repeat", async () => {
+  const { broker, session } = await openBench();
+  const declare = (value?: string | number) => {
+    const args = new Map<string, string | number>(value === undefined ? [] : [["alternate-exchange", value]]);
+    broker.declareExchange(session, exchange("x", "direct", { arguments: args }));
+  };
+  refuses(
+    () => declare(1),
+    "precondition-failed",
+    "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'x' in vhost '/'",
+  );
+  declare("y");
+  declare("y");
+  refuses(
+    () => declare("z"),
+    "precondition-failed",
+    "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': received 'z' but current is 'y'",
+  );
+  refuses(() => declare(), "precondition-failed", /received none but current is the value 'y' of type 'longstr'$/);
+});
+
+test("a vhost that does not exist is refused", async () => {
   const { broker } = await openBench();
   refuses(() => broker.openSession("guest", "other"), "not-allowed", "vhost other not found");
   assert.equal(broker.openSession("guest", "/").vhost, "/");
@@ -280,10 +304,13 @@ test("only vhost / exists in this version", async () => {
 
 test("guest logs in from this machine only, and nobody else does", async () => {
   const { broker } = await openBench();
-  assert(broker.authenticate("guest", "guest", true));
-  assert(!broker.authenticate("guest", "guest", false));
-  assert(!broker.authenticate("guest", "wrong", true));
-  assert(!broker.authenticate("guest", "", true));
-  assert(!broker.authenticate("nobody", "", true));
-  assert(!broker.authenticate("__proto__", "guest", true));
+  const accepted = async (user: string, password: string, peerIsLoopback: boolean): Promise<boolean> => {
+    return (await broker.authenticate({ user, password, peerIsLoopback, peerHost: "192.0.2.1" })) !== undefined;
+  };
+  assert(await accepted("guest", "guest", true));
+  assert(!(await accepted("guest", "guest", false)));
+  assert(!(await accepted("guest", "wrong", true)));
+  assert(!(await accepted("guest", "", true)));
+  assert(!(await accepted("nobody", "", true)));
+  assert(!(await accepted("__proto__", "guest", true)));
 });

@@ -268,7 +268,7 @@ test("a large state is cut into parts, and a snapshot without its last part coun
 
 test("a meta log of a newer format, or without a beginning, is refused with a sentence", async () => {
   const cases = [
-    ['{"format":99,"effects":[]}', /it has format 99, this version reads 1; start a newer version/],
+    ['{"format":99,"effects":[]}', /it has format 99, this version reads up to 2; start a newer version/],
     ["no json", /meta log entry 2 cannot be applied/],
     ['{"format":1,"effects":[{"kind":"queue-deleted","id":5}]}', /a deleted queue exists/],
     ['{"format":1,"effects":[{"kind":"what"}]}', /unknown kind of effect: what/],

@@ -2,9 +2,11 @@
 // in-flight messages and redelivery; commits, flow and turns happen when the test says so.
 
 import type {
+  AuthenticatedUser,
   BindingDeclaration,
   BrokerFacade,
   ExchangeDeclaration,
+  Login,
   QueueDeclaration,
   QueueStatus,
   Route,
@@ -58,6 +60,8 @@ export class FakeBroker implements BrokerFacade {
   metaIsDurable = true;
   /** Set to make the next publish throw. */
   failure: Error | undefined = undefined;
+  /** Set to keep the answers to logins until the test gives them. */
+  logins: (() => void)[] | undefined = undefined;
   routeLookups = 0;
   published = 0;
   private position = 0;
@@ -111,8 +115,11 @@ export class FakeBroker implements BrokerFacade {
 
   // BrokerFacade
 
-  authenticate(user: string, password: string, loopback: boolean): boolean {
-    return loopback && user === "guest" && password === "guest";
+  logIn({ user, password, peerIsLoopback }: Login, done: (found: AuthenticatedUser | undefined) => void): void {
+    const accepted = peerIsLoopback && user === "guest" && password === "guest";
+    const answer = (): void => done(accepted ? { name: user, tags: ["administrator"] } : undefined);
+    if (this.logins === undefined) answer();
+    else this.logins.push(answer);
   }
 
   openSession(user: string, vhost: string): Session {
@@ -164,6 +171,14 @@ export class FakeBroker implements BrokerFacade {
     if (!this.exchanges.has(binding.exchange)) throw noExchange(binding.exchange);
     this.bindings.push(binding);
     this.topologyVersion++;
+  }
+
+  bindExchange(): void {
+    throw new Error("the wire tests route to queues only");
+  }
+
+  unbindExchange(): void {
+    throw new Error("the wire tests route to queues only");
   }
 
   unbindQueue(_session: Session, binding: BindingDeclaration): void {

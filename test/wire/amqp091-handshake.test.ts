@@ -71,6 +71,37 @@ test("AMQPLAIN logs in as PLAIN does", async () => {
   assert.deepEqual([tune.channelMax, tune.frameMax, tune.heartbeat], [2047, 131072, 60]);
 });
 
+test("while a password is checked nothing else is handled, and a connection that went meanwhile hears nothing", async () => {
+  const world = await World.open();
+  world.broker.logins = [];
+  const [client, gone] = [world.connect(), world.connect()];
+  for (const each of [client, gone]) {
+    each.raw(PROTOCOL_HEADER);
+    each.received();
+    startOk(each, "PLAIN", plain("guest", "guest"));
+    each.send(0, "connection.tune-ok", { channelMax: 2047, frameMax: 131072, heartbeat: 0 });
+    assert.deepEqual(each.methodNames(), []);
+  }
+  gone.socket.peerClosed();
+  for (const answer of world.broker.logins) answer();
+  assert.deepEqual(gone.methodNames(), []);
+  client.expect("connection.tune");
+  client.send(0, "connection.open", { virtualHost: "/", capabilities: "", insist: false });
+  client.expect("connection.open-ok");
+});
+
+test("a refusal that comes later closes the connection like one that comes at once", async () => {
+  const world = await World.open();
+  world.broker.logins = [];
+  const client = world.connect();
+  client.raw(PROTOCOL_HEADER);
+  client.received();
+  startOk(client, "PLAIN", plain("guest", "wrong"), ["authentication_failure_close"]);
+  for (const answer of world.broker.logins) answer();
+  const close = client.expect("connection.close");
+  assert.deepEqual([close.replyCode, close.classId, close.methodId], [403, 10, 11]);
+});
+
 test("an unknown mechanism is 503", async () => {
   const client = (await World.open()).connect();
   client.raw(PROTOCOL_HEADER);

@@ -5,7 +5,7 @@
 //
 // Holding stops the parser in front of the next frame (the socket is paused as well):
 //   commit    a topology change is not durable yet      get    a basic.get is under way
-//   blocked   an alarm is on and this client publishes
+//   blocked   an alarm is on and this client publishes   login  the password is being checked
 // Pausing only stops the socket:
 //   congested uncommitted bytes are above the limit      unsent the peer does not read its answers
 //   budget    this turn has parsed enough for this connection
@@ -36,10 +36,14 @@ const CLOSE_TIMEOUT_MS = 5_000;
  */
 const UNSENT_PAUSE_BYTES = 2 * LIMITS.messageBytesMax;
 
+const CLASS_CONNECTION = 10;
+const METHOD_START_OK = 11;
+
 const HOLD_COMMIT = 1;
 const HOLD_GET = 2;
 const HOLD_BLOCKED = 4;
-const HOLDS = HOLD_COMMIT | HOLD_GET | HOLD_BLOCKED;
+const HOLD_LOGIN = 64;
+const HOLDS = HOLD_COMMIT | HOLD_GET | HOLD_BLOCKED | HOLD_LOGIN;
 const PAUSE_CONGESTED = 8;
 const PAUSE_UNSENT = 16;
 const PAUSE_BUDGET = 32;
@@ -345,10 +349,23 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
 
   // The handshake
 
-  authenticate(user: string, password: string): boolean {
-    const accepted = this.broker.authenticate(user, password, isLoopback(this.socket.remoteAddress));
-    if (!accepted) this.logger.warn("a login was refused", { user, from: this.socket.remoteAddress });
-    return accepted;
+  authenticate(user: string, password: string, answer: (accepted: boolean) => void): void {
+    const peerHost = this.socket.remoteAddress;
+    this.raise(HOLD_LOGIN);
+    this.broker.logIn({ user, password, peerHost, peerIsLoopback: isLoopback(peerHost) }, (found) => {
+      if (found === undefined) this.logger.warn("a login was refused", { user, from: peerHost });
+      this.answerLogin(() => answer(found !== undefined));
+    });
+  }
+
+  private answerLogin(answer: () => void): void {
+    if (this.phase !== "handshake") return;
+    try {
+      answer();
+    } catch (error) {
+      this.dispatch.failed(0, error, CLASS_CONNECTION, METHOD_START_OK);
+    }
+    this.lower(HOLD_LOGIN);
   }
 
   tuned(tuning: Tuning): void {

@@ -18,7 +18,8 @@ const PROTOCOL_HEADER_OLD = Buffer.from("AMQP\x01\x01\0\x09", "latin1");
 export interface HandshakeHost {
   readonly serverProperties: FieldTable;
   send<N extends MethodName>(channel: number, name: N, fields: MethodFields<N>): void;
-  authenticate(user: string, password: string): boolean;
+  /** Calls `answer` once, perhaps later; until then no further method is handled. */
+  authenticate(user: string, password: string, answer: (accepted: boolean) => void): void;
   tuned(tuning: Tuning): void;
   /** Throws BrokerError or AmqpError when the vhost is refused. */
   openSession(user: string, vhost: string): void;
@@ -87,10 +88,16 @@ export class Handshake {
     const capabilities = method.clientProperties.get("capabilities");
     if (capabilities instanceof Map) this.capabilities = capabilities;
     const { user, password } = readCredentials(method.mechanism, method.response);
-    if (!this.host.authenticate(user, password)) {
-      const text = `Login was refused using authentication mechanism ${method.mechanism}.`;
-      throw connectionError("access-refused", `${text} For details see the broker logfile.`);
-    }
+    this.host.authenticate(user, password, (accepted) => {
+      if (!accepted) {
+        const text = `Login was refused using authentication mechanism ${method.mechanism}.`;
+        throw connectionError("access-refused", `${text} For details see the broker logfile.`);
+      }
+      this.loggedIn(user);
+    });
+  }
+
+  private loggedIn(user: string): void {
     this.user = user;
     this.awaited = "tune-ok";
     this.host.send(0, "connection.tune", {

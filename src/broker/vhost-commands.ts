@@ -1,0 +1,41 @@
+// Making, changing and deleting vhosts: checks, refusals, decisions.
+
+import { LIMITS } from "../limits.ts";
+import { BrokerError } from "../model/errors.ts";
+import { checkNameLength, type Namespace } from "./namespace.ts";
+import { preconditionFailed } from "./refusals.ts";
+
+/** What is left out keeps its value, or its default in a new vhost. */
+export interface VhostSettings {
+  readonly description?: string;
+  readonly tags?: readonly string[];
+  readonly defaultQueueType?: string;
+}
+
+const QUEUE_TYPES: ReadonlySet<string> = new Set(["classic", "quorum", "stream"]);
+
+/** Throws "precondition-failed", "resource-limit". */
+export function putVhost(namespace: Namespace, name: string, settings: VhostSettings): void {
+  const { vhosts } = namespace.topology;
+  checkNameLength(name);
+  if (name === "") throw preconditionFailed("a vhost has a name");
+  const existing = vhosts.get(name)?.record;
+  if (existing === undefined && vhosts.size >= LIMITS.vhostsMax) {
+    throw new BrokerError(
+      "resource-limit",
+      `cannot create vhost '${name}': the limit of ${LIMITS.vhostsMax} vhosts is reached`,
+    );
+  }
+  const { description = existing?.description ?? "", tags = existing?.tags ?? [] } = settings;
+  const defaultQueueType = settings.defaultQueueType ?? existing?.defaultQueueType;
+  if (defaultQueueType !== undefined && !QUEUE_TYPES.has(defaultQueueType)) {
+    throw preconditionFailed(`vhost '${name}' cannot have the default queue type '${defaultQueueType}'`);
+  }
+  namespace.commit([{ kind: "vhost-put", vhost: { name, description, tags, defaultQueueType } }]);
+}
+
+/** Throws "not-found". */
+export function deleteVhost(namespace: Namespace, name: string): void {
+  if (!namespace.topology.vhosts.has(name)) throw new BrokerError("not-found", `vhost '${name}' does not exist`);
+  namespace.commit([{ kind: "vhost-deleted", name }]);
+}
