@@ -2,7 +2,7 @@
 
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
-import { invalidHeadersBinding } from "../routing/headers.ts";
+import { invalidBinding } from "../routing/router-for.ts";
 import { departure } from "./auto-delete.ts";
 import type { BindingDeclaration, ExchangeBindingDeclaration } from "./facade.ts";
 import { checkNameLength, cleanName, type Namespace } from "./namespace.ts";
@@ -79,7 +79,7 @@ interface NewBinding {
 function bind(namespace: Namespace, { from, to, declaration, beforehand }: NewBinding): void {
   const { topology } = namespace;
   const { routingKey } = declaration;
-  const invalid = from.settings.type === "headers" ? invalidHeadersBinding(declaration.arguments) : undefined;
+  const invalid = invalidBinding(from.settings, declaration);
   if (invalid !== undefined) throw preconditionFailed(invalid);
   beforehand();
   checkNameLength(routingKey);

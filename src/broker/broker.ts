@@ -216,14 +216,20 @@ export class Broker implements BrokerFacade {
     return this.#namespace.topology.version;
   }
 
-  route(session: Session, exchange: string, routingKey: string, properties: Buffer): Route {
+  route(
+    session: Session,
+    exchange: string,
+    routingKey: string,
+    properties: Buffer,
+    copies: readonly string[] = [],
+  ): Route {
     const { home } = this.#sessionOf(session);
     let routes = this.#routes.get(home);
     if (routes === undefined) {
-      routes = new RouteFinder(this.#namespace.topology, home);
+      routes = new RouteFinder(this.#namespace.topology, home, this.#options.random);
       this.#routes.set(home, routes);
     }
-    return routes.find(exchange, routingKey, properties);
+    return routes.find(exchange, routingKey, properties, copies);
   }
 
   publish(message: IncomingMessage, route: Route): number {

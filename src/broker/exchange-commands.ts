@@ -2,7 +2,7 @@
 
 import { LIMITS } from "../limits.ts";
 import type { FieldValue } from "../model/field-table.ts";
-import { isExchangeType } from "../routing/router-for.ts";
+import { invalidExchangeArguments, isExchangeType } from "../routing/router-for.ts";
 import { departure } from "./auto-delete.ts";
 import type { ExchangeDeclaration } from "./facade.ts";
 import { cleanName, type Namespace } from "./namespace.ts";
@@ -22,7 +22,7 @@ import {
 import type { Vhost } from "./topology.ts";
 
 /** Arguments that a second declaration must repeat. */
-const COMPARED = "alternate-exchange";
+const COMPARED = ["alternate-exchange", "x-delayed-type", "hash-header", "hash-property"] as const;
 
 /** Known to clients, without a meaning here yet. */
 const NOT_YET = ["x-message-deduplication"];
@@ -42,15 +42,19 @@ export function declareExchange(namespace: Namespace, vhost: Vhost, declaration:
   for (const argument of NOT_YET) {
     if (declaration.arguments.has(argument)) throw notYet(`argument '${argument}'`, thing);
   }
-  checkAlternate(declaration.arguments.get(COMPARED), thing);
+  checkAlternate(declaration.arguments.get(COMPARED[0]), thing);
+  const invalid = invalidExchangeArguments(type, declaration.arguments);
+  if (invalid !== undefined) throw preconditionFailed(invalid);
   if (existing !== undefined) {
     const current = existing.settings;
     assertEquivalent("type", thing, { received: type, current: current.type });
     assertEquivalent("durable", thing, { received: durable, current: current.durable });
     assertEquivalent("auto_delete", thing, { received: autoDelete, current: current.autoDelete });
     assertEquivalent("internal", thing, { received: internal, current: current.internal });
-    const [now, then] = [declaration.arguments.get(COMPARED), current.arguments.get(COMPARED)];
-    if (now !== then) throw argumentsDiffer(COMPARED, thing, now, then);
+    for (const argument of COMPARED) {
+      const [now, then] = [declaration.arguments.get(argument), current.arguments.get(argument)];
+      if (now !== then) throw argumentsDiffer(argument, thing, now, then);
+    }
     return;
   }
   if (name.startsWith("amq.")) throw reservedName("exchange", name);
@@ -75,5 +79,5 @@ export function deleteExchange(namespace: Namespace, vhost: Vhost, rawName: stri
 
 function checkAlternate(value: FieldValue | undefined, thing: string): void {
   if (value === undefined || typeof value === "string") return;
-  throw preconditionFailed(`invalid type '${wireType(value)}' for arg '${COMPARED}' in ${thing}`);
+  throw preconditionFailed(`invalid type '${wireType(value)}' for arg '${COMPARED[0]}' in ${thing}`);
 }

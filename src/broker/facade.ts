@@ -12,7 +12,7 @@ import type { ClientConnection } from "./client-connection.ts";
 export type { AuthenticatedUser, Login } from "./access/login.ts";
 export type { ChannelView, ClientConnection, ConsumerView } from "./client-connection.ts";
 
-export type ExchangeType = "direct" | "fanout" | "topic" | "headers";
+export type { ExchangeType } from "../routing/router-for.ts";
 
 /** A logged-in client connection. Exclusive queues belong to it. */
 export interface Session {
@@ -75,9 +75,11 @@ export interface ExchangeBindingDeclaration {
 /** The queues that a publish reaches. Valid while `version` equals `Broker.topologyVersion`. */
 export interface Route {
   readonly version: number;
-  /** Set when the result depends on the message's headers and must not be cached by key. */
-  readonly byHeaders: boolean;
+  /** Set when the result depends on more than the routing key and must not be cached by key. */
+  readonly perMessage: boolean;
   readonly queueIds: readonly number[];
+  /** Those of them that an x-delayed-message exchange leads to: the header x-delay counts there. */
+  readonly delayedQueueIds: readonly number[];
 }
 
 export interface BrokerFacade {
@@ -114,9 +116,10 @@ export interface BrokerFacade {
   readonly topologyVersion: number;
   /**
    * Resolves where a publish goes. Throws "not-found" for a missing exchange, "access-refused" for an
-   * internal one. `properties` are the message's raw properties (headers exchanges read them).
+   * internal one. `properties` are the message's raw properties (some exchanges read them); `copies` are
+   * further routing keys (AMQP headers CC and BCC), and an answer for them is not to be cached.
    */
-  route(session: Session, exchange: string, routingKey: string, properties: Buffer): Route;
+  route(session: Session, exchange: string, routingKey: string, properties: Buffer, copies?: readonly string[]): Route;
   /**
    * Enqueues on the route's queues. Returns the log position to wait for (see `committed`) or 0 when the
    * confirm may be sent at once. Throws "unavailable" when storage has failed.

@@ -40,7 +40,7 @@ export class Exchange {
     this.settings = settings;
     this.id = id;
     this.predeclared = predeclared;
-    this.router = routerFor(settings.type);
+    this.router = routerFor(settings.type, settings.arguments);
   }
 }
 

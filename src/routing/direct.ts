@@ -1,12 +1,12 @@
 // Direct exchange: a message reaches the queues that are bound with exactly its routing key.
 
 import { assert } from "../assert.ts";
-import type { FieldTable } from "../model/field-table.ts";
 import { Destinations } from "./destinations.ts";
 import type { ExchangeRouter, RoutedBinding } from "./exchange-router.ts";
+import type { RoutedMessage } from "./routed-message.ts";
 
 export class DirectRouter implements ExchangeRouter {
-  readonly byHeaders = false;
+  readonly perMessage = false;
   readonly #byKey = new Map<string, Destinations>();
 
   bind(binding: RoutedBinding): void {
@@ -25,7 +25,7 @@ export class DirectRouter implements ExchangeRouter {
     if (destinations.isEmpty) this.#byKey.delete(binding.routingKey);
   }
 
-  route(routingKey: string, _headers: FieldTable, into: Set<number>): void {
-    this.#byKey.get(routingKey)?.addTo(into);
+  route(message: RoutedMessage, into: Set<number>): void {
+    for (const key of message.keys) this.#byKey.get(key)?.addTo(into);
   }
 }

@@ -1,11 +1,11 @@
 // Fanout exchange: a message reaches every bound queue; keys and arguments play no part.
 
-import type { FieldTable } from "../model/field-table.ts";
 import { Destinations } from "./destinations.ts";
 import type { ExchangeRouter, RoutedBinding } from "./exchange-router.ts";
+import type { RoutedMessage } from "./routed-message.ts";
 
 export class FanoutRouter implements ExchangeRouter {
-  readonly byHeaders = false;
+  readonly perMessage = false;
   readonly #destinations = new Destinations();
 
   bind(binding: RoutedBinding): void {
@@ -16,7 +16,7 @@ export class FanoutRouter implements ExchangeRouter {
     this.#destinations.remove(binding.queueId);
   }
 
-  route(_routingKey: string, _headers: FieldTable, into: Set<number>): void {
+  route(_message: RoutedMessage, into: Set<number>): void {
     this.#destinations.addTo(into);
   }
 }

@@ -13,6 +13,7 @@ import { assert } from "../assert.ts";
 import type { FieldTable, FieldValue } from "../model/field-table.ts";
 import { sameFieldValue, tableIdentity } from "../model/field-table-json.ts";
 import type { ExchangeRouter, RoutedBinding } from "./exchange-router.ts";
+import type { RoutedMessage } from "./routed-message.ts";
 
 interface HeaderCondition {
   readonly name: string;
@@ -37,7 +38,7 @@ export function invalidHeadersBinding(args: FieldTable): string | undefined {
 }
 
 export class HeadersRouter implements ExchangeRouter {
-  readonly byHeaders = true;
+  readonly perMessage = true;
   readonly #bindings = new Map<string, HeaderBinding>();
 
   bind(binding: RoutedBinding): void {
@@ -56,7 +57,8 @@ export class HeadersRouter implements ExchangeRouter {
     assert(removed, "an unbound headers binding was bound");
   }
 
-  route(_routingKey: string, headers: FieldTable, into: Set<number>): void {
+  route(message: RoutedMessage, into: Set<number>): void {
+    const { headers } = message;
     for (const binding of this.#bindings.values()) {
       if (!into.has(binding.queueId) && matches(binding, headers)) into.add(binding.queueId);
     }

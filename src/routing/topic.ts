@@ -10,9 +10,9 @@
 //                                           \--#--> [a.#]   (stays in the set for every further word)
 
 import { assert } from "../assert.ts";
-import type { FieldTable } from "../model/field-table.ts";
 import { Destinations } from "./destinations.ts";
 import type { ExchangeRouter, RoutedBinding } from "./exchange-router.ts";
+import type { RoutedMessage } from "./routed-message.ts";
 
 class TrieNode {
   /** Children by word; `*` and `#` are children like others, looked up by their names. */
@@ -29,7 +29,7 @@ class TrieNode {
 }
 
 export class TopicRouter implements ExchangeRouter {
-  readonly byHeaders = false;
+  readonly perMessage = false;
   readonly #root = new TrieNode(false);
   #step = 0;
 
@@ -62,7 +62,11 @@ export class TopicRouter implements ExchangeRouter {
     }
   }
 
-  route(routingKey: string, _headers: FieldTable, into: Set<number>): void {
+  route(message: RoutedMessage, into: Set<number>): void {
+    for (const key of message.keys) this.#routeKey(key, into);
+  }
+
+  #routeKey(routingKey: string, into: Set<number>): void {
     let active: TrieNode[] = [];
     this.#step++;
     this.#enter(this.#root, active);

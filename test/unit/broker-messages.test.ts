@@ -41,8 +41,8 @@ test("a headers exchange reads the message's headers", async () => {
   assert.deepEqual(reached(bench, "amq.headers", "", properties("report")), ["q"]);
   assert.deepEqual(reached(bench, "amq.headers", "", properties("other")), []);
   assert.deepEqual(reached(bench, "amq.headers", "", NO_PROPERTIES), []);
-  assert(broker.route(session, "amq.headers", "", NO_PROPERTIES).byHeaders);
-  assert(!broker.route(session, "amq.topic", "", NO_PROPERTIES).byHeaders);
+  assert(broker.route(session, "amq.headers", "", NO_PROPERTIES).perMessage);
+  assert(!broker.route(session, "amq.topic", "", NO_PROPERTIES).perMessage);
 });
 
 test("a route is answered from memory until the topology changes", async () => {

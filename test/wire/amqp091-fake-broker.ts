@@ -199,7 +199,7 @@ export class FakeBroker implements BrokerFacade {
       const queue = this.queues.get(binding.queue);
       if (binding.exchange === exchange && matches && queue !== undefined) found.add(queue.id);
     }
-    return { version: this.topologyVersion, byHeaders: false, queueIds: [...found] };
+    return { version: this.topologyVersion, perMessage: false, queueIds: [...found], delayedQueueIds: [] };
   }
 
   publish(message: IncomingMessage, route: Route): number {

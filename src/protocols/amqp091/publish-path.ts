@@ -209,7 +209,7 @@ export class PublishPath {
       const properties = message.properties.subarray(message.propertiesStart, message.propertiesEnd);
       route = this.broker.route(this.host.session, exchange, key, properties);
       // Headers decide: every message asks again.
-      if (route.byHeaders) return route;
+      if (route.perMessage) return route;
       if (this.routes.size >= ROUTES_CACHED_MAX) this.routes.clear();
       this.routes.set(name, route);
     }
