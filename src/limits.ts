@@ -23,6 +23,22 @@ export const LIMITS = {
   unackedPerChannelMax: 1_000_000,
   consumersPerChannelMax: 10_000,
   vhostsMax: 10_000,
+  usersMax: 100_000,
+  permissionsMax: 1_000_000,
+  /** Policies and parameters together. */
+  policiesMax: 100_000,
+  /** Answers to "may this user?" kept for one user in one vhost. */
+  decisionsKeptMax: 16_384,
+  passwordBytesMax: 1024,
+  /** A password that was right is not checked again for so long, ms. */
+  loginKnownMs: 60_000,
+  loginsKnownMax: 20_000,
+  /** Addresses that failed to log in are slowed down up to this, ms, and forgotten after that, ms. */
+  loginBackoffMaxMs: 5_000,
+  loginBackoffForgetMs: 60_000,
+  loginBackoffAddressesMax: 10_000,
+  /** A regular expression of a permission or a policy. */
+  patternBytesMax: 4096,
   queuesMax: 1_000_000,
   exchangesMax: 100_000,
   bindingsMax: 1_000_000,
@@ -87,6 +103,7 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.frameBytesMin <= LIMITS.frameBytesMax, "frame limits are ordered");
+assert(LIMITS.loginBackoffMaxMs < LIMITS.handshakeTimeoutMs, "a login that waits is answered within its handshake");
 assert(LIMITS.commitBacklogLowBytes < LIMITS.commitBacklogHighBytes, "flow watermarks are ordered");
 assert(LIMITS.messageBytesMax + 4096 <= LIMITS.segmentBytes, "the largest message fits a segment");
 assert(LIMITS.entryTargetBytes < LIMITS.slabBytes, "an entry fits a slab");

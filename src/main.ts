@@ -22,6 +22,7 @@ import { lockDataFolder } from "./runtime/data-lock.ts";
 import { listenOnAll } from "./runtime/listen-on-all.ts";
 import { createNodeClock, createNodeTurn } from "./runtime/node-clock.ts";
 import { createNodeDisk } from "./runtime/node-disk.ts";
+import { createNodeHashing } from "./runtime/node-hashing.ts";
 import { createNodeHttp } from "./runtime/node-http.ts";
 import { createNodeMachine } from "./runtime/node-machine.ts";
 import { createNodeNet } from "./runtime/node-net.ts";
@@ -177,7 +178,8 @@ class Start {
     this.#steps.push(() => opened.close());
     const { shard, cleaner } = opened;
     const atTurnEnd = (work: () => void): void => shard.atTurnEnd(work);
-    broker = await createBroker({ store, shard, clock, random, logger: this.#logger, atTurnEnd });
+    const hashing = createNodeHashing();
+    broker = await createBroker({ store, shard, clock, random, hashing, logger: this.#logger, atTurnEnd });
     const created = broker;
     this.#steps.push(() => created.close());
     void created.ended.then((error) => error !== undefined && this.#fatal(error));

@@ -3,6 +3,7 @@
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
 import { invalidBinding } from "../routing/router-for.ts";
+import type { Named } from "./access/grants.ts";
 import { departure } from "./auto-delete.ts";
 import type { BindingDeclaration, ExchangeBindingDeclaration } from "./facade.ts";
 import { checkNameLength, cleanName, type Namespace } from "./namespace.ts";
@@ -16,8 +17,9 @@ type Declaration = Pick<BindingDeclaration, "exchange" | "routingKey" | "argumen
 /** Makes a binding; one that exists is fine. */
 export function bindQueue(namespace: Namespace, session: OpenSession, declaration: BindingDeclaration): void {
   const { home: vhost } = session;
-  const from = sourceOf(vhost, declaration.exchange);
   const name = cleanName(declaration.queue);
+  checkRights(session, { kind: "queue", name }, declaration);
+  const from = sourceOf(vhost, declaration.exchange);
   const queue = vhost.queues.get(name);
   if (queue === undefined) throw notFound("queue", name, vhost.name);
   bind(namespace, { from, to: queue, declaration, beforehand: () => checkOwner(queue, session) });
@@ -31,7 +33,7 @@ export function bindExchange(
 ): void {
   const { home: vhost } = session;
   const name = cleanName(declaration.destination);
-  if (name === "") throw defaultExchangeRefused();
+  checkRights(session, { kind: "exchange", name }, declaration);
   const from = sourceOf(vhost, declaration.exchange);
   const to = vhost.exchanges.get(name);
   if (to === undefined) throw notFound("exchange", name, vhost.name);
@@ -41,11 +43,13 @@ export function bindExchange(
 /** Removes a binding; anything missing is fine. The last one takes an auto-delete exchange with it. */
 export function unbindQueue(namespace: Namespace, session: OpenSession, declaration: BindingDeclaration): void {
   const { home: vhost } = session;
-  const name = cleanName(declaration.exchange);
-  if (name === "") throw defaultExchangeRefused();
-  const queue = vhost.queues.get(cleanName(declaration.queue));
+  const name = cleanName(declaration.queue);
+  checkRights(session, { kind: "queue", name }, declaration);
+  const queue = vhost.queues.get(name);
   if (queue === undefined) return;
-  unbind(namespace, vhost.exchanges.get(name), queue, declaration, () => checkOwner(queue, session));
+  unbind(namespace, vhost.exchanges.get(cleanName(declaration.exchange)), queue, declaration, () =>
+    checkOwner(queue, session),
+  );
 }
 
 /** Like `unbindQueue`, between two exchanges. */
@@ -56,13 +60,21 @@ export function unbindExchange(
 ): void {
   const { exchanges } = session.home;
   const [source, destination] = [cleanName(declaration.exchange), cleanName(declaration.destination)];
-  if (source === "" || destination === "") throw defaultExchangeRefused();
+  checkRights(session, { kind: "exchange", name: destination }, declaration);
   unbind(namespace, exchanges.get(source), exchanges.get(destination), declaration, () => undefined);
+}
+
+/** Binding and unbinding write to the destination and read from the source; neither is the default exchange. */
+function checkRights({ home, grants }: OpenSession, destination: Named, { exchange, routingKey }: Declaration): void {
+  const source = cleanName(exchange);
+  grants.check("write", destination);
+  if (source === "" || (destination.kind === "exchange" && destination.name === "")) throw defaultExchangeRefused();
+  grants.check("read", { kind: "exchange", name: source });
+  if (home.exchanges.get(source)?.settings.type === "topic") grants.checkTopic("read", source, routingKey);
 }
 
 function sourceOf(vhost: Vhost, rawName: string): Exchange {
   const name = cleanName(rawName);
-  if (name === "") throw defaultExchangeRefused();
   const exchange = vhost.exchanges.get(name);
   if (exchange === undefined) throw notFound("exchange", name, vhost.name);
   return exchange;

@@ -8,15 +8,17 @@ import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.t
 import { BrokerError, type StorageError } from "../model/errors.ts";
 import type { IncomingMessage } from "../model/message.ts";
 import type { Clock, Random } from "../ports/clock.ts";
+import type { Hashing } from "../ports/hashing.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { SettleReason, ShardPort } from "../queues/shard-port.ts";
 import type { AuthenticatedUser, Login } from "./access/login.ts";
-import { DEFAULT_USERS, Users, type UserSettings } from "./access/users.ts";
+import { Access } from "./access/grants.ts";
+import { ensureFirstUser, type FirstAdmin } from "./access/first-user.ts";
+import { Logins } from "./access/logins.ts";
 import { bindExchange, bindQueue, unbindExchange, unbindQueue } from "./binding-commands.ts";
 import { CommitGate } from "./commit-gate.ts";
 import { startConsumer } from "./consumers.ts";
 import { declareExchange, deleteExchange } from "./exchange-commands.ts";
-import type { VhostRecord } from "./effects.ts";
 import type {
   BindingDeclaration,
   BrokerFacade,
@@ -30,15 +32,22 @@ import type {
   SessionView,
 } from "./facade.ts";
 import { Flow, type AlarmKind } from "./flow.ts";
+import { createManagement, type Management } from "./management/management.ts";
 import { MetaLog, SNAPSHOT_LIMITS, type SnapshotLimits } from "./meta-log.ts";
 import { cleanName, Namespace } from "./namespace.ts";
 import { bindingOverviews, exchangeOverviews, queueOverviews, type BrokerOverview } from "./overview.ts";
-import { declareQueue, deleteQueue, dropAbandonedQueues, purgeQueue, statusOf, usableQueue } from "./queue-commands.ts";
+import {
+  declareQueue,
+  deleteQueue,
+  dropAbandonedQueues,
+  purgeQueue,
+  readableQueue,
+  statusOf,
+} from "./queue-commands.ts";
 import { reconcileShard } from "./recovery.ts";
 import { RouteFinder } from "./route-finder.ts";
-import { OpenSession } from "./sessions.ts";
+import { type OpenSession, Sessions } from "./sessions.ts";
 import type { Vhost } from "./topology.ts";
-import { deleteVhost, putVhost, type VhostSettings } from "./vhost-commands.ts";
 
 export interface BrokerOptions {
   /** Where the meta log lives. */
@@ -50,8 +59,11 @@ export interface BrokerOptions {
   readonly logger: Logger;
   /** Runs `work` once at the end of the turn, after the shard served its queues. */
   readonly atTurnEnd: (work: () => void) => void;
-  /** Default: guest, from this machine only. */
-  readonly users?: readonly UserSettings[];
+  readonly hashing: Hashing;
+  /** Made at the start unless there is a user of that name; instead of guest when there is no user at all. */
+  readonly firstAdmin?: FirstAdmin;
+  /** Users who may log in from this machine only; default: guest. */
+  readonly loopbackUsers?: readonly string[];
   /** When the meta log is rewritten; tests make it small. */
   readonly metaSnapshots?: SnapshotLimits;
 }
@@ -60,22 +72,30 @@ export interface BrokerOptions {
 export async function createBroker(options: BrokerOptions): Promise<Broker> {
   const gate = new CommitGate();
   const flow = new Flow();
-  const { meta, topology } = await MetaLog.open({
+  const { meta, state } = await MetaLog.open({
     store: options.store,
     logger: options.logger,
     limits: options.metaSnapshots ?? SNAPSHOT_LIMITS,
     onSpace: (state) => flow.setAlarm("disk", state === "low", "meta log"),
   });
-  const { created, deleted } = reconcileShard(topology, options.shard);
+  const { created, deleted } = reconcileShard(state.topology, options.shard);
   if (created > 0 || deleted > 0) options.logger.info("finished what a crash cut off", { created, deleted });
   const { shard, random } = options;
-  const namespace = new Namespace({ topology, meta, shard, random, gate });
-  meta.snapshotAtStart(topology);
-  return new Broker(options, { namespace, gate, flow });
+  const namespace = new Namespace({ state, meta, shard, random, gate });
+  meta.snapshotAtStart(state);
+  const logins = new Logins({
+    ...options,
+    records: state.access,
+    loopbackUsers: new Set(options.loopbackUsers ?? ["guest"]),
+    upgrade: (user) => namespace.commit([{ kind: "user-put", user }]),
+  });
+  await ensureFirstUser(namespace, logins, options.firstAdmin);
+  return new Broker(options, { namespace, logins, gate, flow });
 }
 
 interface BrokerParts {
   readonly namespace: Namespace;
+  readonly logins: Logins;
   readonly gate: CommitGate;
   readonly flow: Flow;
 }
@@ -85,30 +105,36 @@ export class Broker implements BrokerFacade {
   readonly #namespace: Namespace;
   readonly #shard: ShardPort;
   readonly #routes = new WeakMap<Vhost, RouteFinder>();
-  readonly #users: Users;
+  readonly #logins: Logins;
   readonly #gate: CommitGate;
   readonly #flow: Flow;
-  readonly #sessions = new Map<number, OpenSession>();
+  readonly #sessions: Sessions;
   readonly #commitListeners: (() => void)[] = [];
   readonly #startedAtMs: number;
-  #lastSessionId = 0;
+  /** For those who run the broker. */
+  readonly management: Management;
   /** A purge was answered to nobody yet: the answer waits for the shard's log too. */
   #purged = false;
 
-  constructor(options: BrokerOptions, { namespace, gate, flow }: BrokerParts) {
+  constructor(options: BrokerOptions, { namespace, logins, gate, flow }: BrokerParts) {
     this.#options = options;
     this.#namespace = namespace;
     this.#shard = options.shard;
-    this.#users = new Users(options.users ?? DEFAULT_USERS, options.random);
+    this.#logins = logins;
+    this.#sessions = new Sessions(namespace.state, new Access(namespace.state.access));
     this.#gate = gate;
     this.#flow = flow;
     this.#startedAtMs = options.clock.wallMs();
+    this.management = createManagement({ namespace, sessions: this.#sessions, logins });
     namespace.meta.onCommitted(() => this.#metaCommitted());
   }
 
   logIn(login: Login, done: (user: AuthenticatedUser | undefined) => void): void {
-    const accepted = this.#users.authenticate(login.user, login.password, login.peerIsLoopback);
-    done(accepted ? { name: login.user, tags: ["administrator"] } : undefined);
+    this.#logins.logIn(login, done);
+  }
+
+  logInByCertificate(name: string, peerIsLoopback: boolean): AuthenticatedUser | undefined {
+    return this.#logins.byCertificate(name, peerIsLoopback);
   }
 
   /** `logIn` for those who would rather wait. */
@@ -118,57 +144,31 @@ export class Broker implements BrokerFacade {
 
   openSession(user: string, vhost: string, client?: ClientConnection): Session {
     this.#namespace.assertAvailable();
-    const home = this.#namespace.topology.vhosts.get(vhost);
-    if (home === undefined) throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
-    const session = new OpenSession(++this.#lastSessionId, user, home, client);
-    this.#sessions.set(session.id, session);
-    return session;
+    return this.#sessions.open(user, vhost, client);
+  }
+
+  checkChannelLimit(session: Session): void {
+    this.#sessions.checkChannelLimit(this.#sessionOf(session));
   }
 
   closeSession(session: Session): void {
     const { id, queues } = this.#sessionOf(session);
-    this.#sessions.delete(id);
+    this.#sessions.close(id);
     const left = [...queues].filter((queue) => !queue.deleted);
     if (left.length > 0) dropAbandonedQueues(this.#namespace, left);
   }
 
   /** Every open session. */
   sessions(): Iterable<SessionView> {
-    return this.#sessions.values();
-  }
-
-  /** Ends a client's connection; false when there is none with this session id. */
-  closeConnection(sessionId: number, reason: string): boolean {
-    const client = this.#sessions.get(sessionId)?.client;
-    client?.close(reason);
-    return client !== undefined;
-  }
-
-  /** Every vhost, the oldest first. */
-  *vhosts(): Generator<VhostRecord> {
-    for (const { record } of this.#namespace.topology.vhosts.values()) yield record;
-  }
-
-  /** Makes a vhost or changes its settings. */
-  putVhost(name: string, settings: VhostSettings): void {
-    this.#namespace.assertAvailable();
-    putVhost(this.#namespace, name, settings);
-  }
-
-  /** Deletes a vhost with everything in it and ends its connections. Throws "not-found". */
-  deleteVhost(name: string): void {
-    this.#namespace.assertAvailable();
-    deleteVhost(this.#namespace, name);
-    const orphans = [...this.#sessions.values()].filter((session) => session.home.deleted);
-    for (const session of orphans) session.client?.close(`vhost '${name}' is deleted`);
+    return this.#sessions.all();
   }
 
   declareExchange(session: Session, declaration: ExchangeDeclaration): void {
-    declareExchange(this.#namespace, this.#at(session).home, declaration);
+    declareExchange(this.#namespace, this.#at(session), declaration);
   }
 
   deleteExchange(session: Session, name: string, ifUnused: boolean): void {
-    deleteExchange(this.#namespace, this.#at(session).home, name, ifUnused);
+    deleteExchange(this.#namespace, this.#at(session), name, ifUnused);
   }
 
   declareQueue(session: Session, declaration: QueueDeclaration): QueueStatus {
@@ -223,7 +223,12 @@ export class Broker implements BrokerFacade {
     properties: Buffer,
     copies: readonly string[] = [],
   ): Route {
-    const { home } = this.#sessionOf(session);
+    const { home, grants } = this.#sessionOf(session);
+    grants.check("write", { kind: "exchange", name: exchange });
+    if (home.exchanges.get(exchange)?.settings.type === "topic") {
+      grants.checkTopic("write", exchange, routingKey);
+      for (const key of copies) grants.checkTopic("write", exchange, key);
+    }
     let routes = this.#routes.get(home);
     if (routes === undefined) {
       routes = new RouteFinder(this.#namespace.topology, home, this.#options.random);
@@ -245,12 +250,12 @@ export class Broker implements BrokerFacade {
   }
 
   consume(session: Session, name: string, sink: DeliverySink, options: ConsumeOptions): Consumer {
-    const queue = usableQueue(this.#at(session), cleanName(name));
+    const queue = readableQueue(this.#at(session), name);
     return startConsumer(this.#namespace, queue, sink, options);
   }
 
   take(session: Session, name: string, noAck: boolean, sink: DeliverySink, done: (readyLeft: number) => void): void {
-    const queue = usableQueue(this.#at(session), cleanName(name));
+    const queue = readableQueue(this.#at(session), name);
     const { id } = queue.record;
     this.#shard.take(id, noAck, sink, (found) => {
       if (!found) done(-1);

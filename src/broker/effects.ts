@@ -1,4 +1,4 @@
-// Decided changes of the namespace: what the meta log holds and what `Topology.apply` applies, live
+// Decided changes of the namespace: what the meta log holds and what `MetaState.apply` applies, live
 // and in replay. An effect never asks and never fails; everything was decided before.
 //
 // As JSON, "vhost" is left out when it is "/" (format 1 knew no other), and so are empty arguments.
@@ -7,11 +7,28 @@ import { EMPTY_TABLE, type FieldTable } from "../model/field-table.ts";
 import { tableFromJson, tableToJson, type JsonValue } from "../model/field-table-json.ts";
 import { DecodeError } from "../model/errors.ts";
 import { isExchangeType } from "../routing/router-for.ts";
+import {
+  type AccessEffect,
+  accessEffectFromJson,
+  accessEffectToJson,
+  isAccessEffect,
+} from "./access/access-effects.ts";
 import type { ExchangeType } from "./facade.ts";
 import { JsonFields } from "./json-fields.ts";
+import {
+  isPolicyEffect,
+  type PolicyEffect,
+  policyEffectFromJson,
+  policyEffectToJson,
+} from "./policies/policy-effects.ts";
 
 /** The vhost that a fresh broker has. */
 export const DEFAULT_VHOST = "/";
+
+export interface VhostLimits {
+  readonly maxConnections: number | undefined;
+  readonly maxQueues: number | undefined;
+}
 
 export interface VhostRecord {
   readonly name: string;
@@ -19,6 +36,7 @@ export interface VhostRecord {
   readonly tags: readonly string[];
   /** The type of queues that are declared without one; undefined: classic. */
   readonly defaultQueueType: string | undefined;
+  readonly limits: VhostLimits;
 }
 
 export interface ExchangeSettings {
@@ -54,7 +72,7 @@ export interface BindingRecord {
   readonly arguments: FieldTable;
 }
 
-export type Effect =
+export type TopologyEffect =
   /** Makes a vhost, with its predeclared exchanges, or changes the settings of one that exists. */
   | { readonly kind: "vhost-put"; readonly vhost: VhostRecord }
   /** Everything in it goes with it. */
@@ -68,12 +86,22 @@ export type Effect =
   /** Queue ids below `end` may be in use and are never given out again. */
   | { readonly kind: "ids-reserved"; readonly end: number };
 
+export type Effect = TopologyEffect | AccessEffect | PolicyEffect;
+
 export function effectToJson(effect: Effect): JsonValue {
+  if (isAccessEffect(effect)) return accessEffectToJson(effect);
+  if (isPolicyEffect(effect)) return policyEffectToJson(effect);
+  return topologyEffectToJson(effect);
+}
+
+function topologyEffectToJson(effect: TopologyEffect): JsonValue {
   switch (effect.kind) {
     case "vhost-put": {
-      const { name, description, tags, defaultQueueType } = effect.vhost;
+      const { name, description, tags, defaultQueueType, limits } = effect.vhost;
       const type = defaultQueueType === undefined ? {} : { defaultQueueType };
-      return { kind: effect.kind, name, description, tags, ...type };
+      const connections = limits.maxConnections === undefined ? {} : { maxConnections: limits.maxConnections };
+      const queues = limits.maxQueues === undefined ? {} : { maxQueues: limits.maxQueues };
+      return { kind: effect.kind, name, description, tags, ...type, ...connections, ...queues };
     }
     case "vhost-deleted":
       return { kind: effect.kind, name: effect.name };
@@ -103,7 +131,13 @@ export function effectToJson(effect: Effect): JsonValue {
 /** Reads what `effectToJson` wrote. Throws DecodeError on anything else. */
 export function effectFromJson(json: unknown): Effect {
   const fields = new JsonFields(json);
-  const kind = fields.string("kind");
+  const effect = { kind: fields.string("kind") };
+  if (isAccessEffect(effect)) return accessEffectFromJson(effect.kind, fields);
+  if (isPolicyEffect(effect)) return policyEffectFromJson(effect.kind, fields);
+  return topologyEffectFromJson(effect.kind, fields);
+}
+
+function topologyEffectFromJson(kind: string, fields: JsonFields): TopologyEffect {
   switch (kind) {
     case "vhost-put":
       return { kind, vhost: vhostFromJson(fields) };
@@ -155,6 +189,10 @@ function vhostFromJson(fields: JsonFields): VhostRecord {
     description: fields.string("description"),
     tags: fields.strings("tags"),
     defaultQueueType: fields.optionalString("defaultQueueType"),
+    limits: {
+      maxConnections: fields.optionalInteger("maxConnections"),
+      maxQueues: fields.optionalInteger("maxQueues"),
+    },
   };
 }
 

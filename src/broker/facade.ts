@@ -19,6 +19,8 @@ export interface Session {
   readonly id: number;
   readonly user: string;
   readonly vhost: string;
+  /** The user may set another one's name as a message's user-id. */
+  readonly mayImpersonate: boolean;
 }
 
 /** A session as the management interface sees it. */
@@ -88,11 +90,15 @@ export interface BrokerFacade {
    * elsewhere, so `done` may be called later; it is called at once when the answer is known.
    */
   logIn(login: Login, done: (user: AuthenticatedUser | undefined) => void): void;
+  /** The user that a certificate names, which the door has checked (SASL EXTERNAL); undefined when refused. */
+  logInByCertificate(name: string, peerIsLoopback: boolean): AuthenticatedUser | undefined;
   /**
    * Opens a session in a vhost; throws "not-allowed". `client` is what the management interface shows
    * and closes; its `close` may be called at any time until `closeSession`.
    */
   openSession(user: string, vhost: string, client?: ClientConnection): Session;
+  /** To be asked before a channel opens. Throws "not-allowed" when the user has as many as it may have. */
+  checkChannelLimit(session: Session): void;
   /** Ends a session: its exclusive queues are deleted. The door has cancelled its consumers before. */
   closeSession(session: Session): void;
 
@@ -116,8 +122,9 @@ export interface BrokerFacade {
   readonly topologyVersion: number;
   /**
    * Resolves where a publish goes. Throws "not-found" for a missing exchange, "access-refused" for an
-   * internal one. `properties` are the message's raw properties (some exchanges read them); `copies` are
-   * further routing keys (AMQP headers CC and BCC), and an answer for them is not to be cached.
+   * internal one and where the user may not write. `properties` are the message's raw properties (some
+   * exchanges read them); `copies` are further routing keys (AMQP headers CC and BCC), and an answer for
+   * them is not to be cached.
    */
   route(session: Session, exchange: string, routingKey: string, properties: Buffer, copies?: readonly string[]): Route;
   /**

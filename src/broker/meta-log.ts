@@ -1,9 +1,9 @@
-// The meta log: the durable half of the namespace. Decide -> append -> apply: an effect is appended
-// before it is applied, and what a client is told waits for its commit. Entries are JSON text, since
-// the control plane is small and rare:
+// The meta log: what of vhosts, users, policies, exchanges, queues and bindings survives a restart.
+// Decide -> append -> apply: an effect is appended before it is applied, and what a client is told waits
+// for its commit. Entries are JSON text, since the control plane is small and rare:
 //
-//   {"format": 1, "effects": [...]}
-//   {"format": 1, "snapshot": {"part": 0, "last": false}, "effects": [...]}     the whole state, in parts
+//   {"format": 2, "effects": [...]}
+//   {"format": 2, "snapshot": {"part": 0, "last": false}, "effects": [...]}     the whole state, in parts
 //
 // A snapshot is taken when the log has grown enough. It is the state at its first part; each further
 // part is appended when the one before is committed, so that a large state stops nobody, and effects
@@ -16,7 +16,7 @@ import { BrokerError, StorageError } from "../model/errors.ts";
 import type { Logger } from "../ports/logger.ts";
 import { effectToJson, type Effect } from "./effects.ts";
 import { META_FORMAT, MetaReplay, type SnapshotPart } from "./meta-replay.ts";
-import type { Topology } from "./topology.ts";
+import type { MetaState } from "./meta-state.ts";
 
 const META_LOG = "meta";
 
@@ -80,7 +80,7 @@ export class MetaLog {
   }
 
   /** Acquires the log and replays it. Throws StorageError. */
-  static async open(options: MetaLogOptions): Promise<{ readonly meta: MetaLog; readonly topology: Topology }> {
+  static async open(options: MetaLogOptions): Promise<{ readonly meta: MetaLog; readonly state: MetaState }> {
     const { store } = options;
     if (!(await store.list(META_LOG)).includes(META_LOG)) await store.create(META_LOG);
     const opened: { meta?: MetaLog } = {};
@@ -98,7 +98,7 @@ export class MetaLog {
     const meta = new MetaLog(writer, options);
     opened.meta = meta;
     meta.#start(replay, bounds.first);
-    return { meta, topology: replay.topology };
+    return { meta, state: replay.state };
   }
 
   /** Set when storage failed: nothing that is not committed by now ever will be. */
@@ -140,14 +140,14 @@ export class MetaLog {
     else this.#waiters.push({ position: this.#lastAppended, done });
   }
 
-  /** Appends a snapshot of `topology` if the log has grown enough. `topology` holds all that was appended. */
-  snapshotIfDue(topology: Topology): void {
-    if (this.#isDue(this.#options.limits.runningBytes)) this.#snapshot(topology);
+  /** Appends a snapshot of `state` if the log has grown enough. `state` holds all that was appended. */
+  snapshotIfDue(state: MetaState): void {
+    if (this.#isDue(this.#options.limits.runningBytes)) this.#snapshot(state);
   }
 
   /** Like `snapshotIfDue`, with the lower threshold that holds at start. */
-  snapshotAtStart(topology: Topology): void {
-    if (this.#isDue(this.#options.limits.startBytes)) this.#snapshot(topology);
+  snapshotAtStart(state: MetaState): void {
+    if (this.#isDue(this.#options.limits.startBytes)) this.#snapshot(state);
   }
 
   /** Commits what was appended, then lets go of the log. */
@@ -180,8 +180,8 @@ export class MetaLog {
     );
   }
 
-  #snapshot(topology: Topology): void {
-    const effects = [...topology.durableState()];
+  #snapshot(state: MetaState): void {
+    const effects = [...state.durableState()];
     const pending = { effects, encoded: 0, parts: 0, bytes: 0, start: 0, newest: 0 };
     this.#pendingSnapshot = pending;
     this.#bytesSinceSnapshot = 0;

@@ -1,4 +1,4 @@
-// Rebuilds the namespace from the entries of the meta log. The log starts either at its first entry
+// Rebuilds the state from the entries of the meta log. The log starts either at its first entry
 // ever or, once its beginning was freed, somewhere before a complete snapshot; what lies before that
 // snapshot then makes no sense any more and is passed over.
 //
@@ -11,12 +11,12 @@
 import { StorageError } from "../model/errors.ts";
 import type { LogEntry } from "../log/log.ts";
 import { effectFromJson, type Effect } from "./effects.ts";
-import { Topology } from "./topology.ts";
+import { MetaState } from "./meta-state.ts";
 
 /**
  * Version of the entries' format. A change that older versions cannot read raises it.
  *   1  the exchanges, queues and bindings of one vhost
- *   2  many vhosts, bindings between exchanges
+ *   2  many vhosts, bindings between exchanges, users, permissions, policies
  */
 export const META_FORMAT = 2;
 
@@ -27,7 +27,7 @@ export interface SnapshotPart {
 }
 
 interface PartialSnapshot {
-  readonly topology: Topology;
+  readonly state: MetaState;
   readonly start: number;
   parts: number;
   bytes: number;
@@ -38,7 +38,7 @@ interface PartialSnapshot {
 
 export class MetaReplay {
   /** The state so far. */
-  topology = new Topology();
+  state = new MetaState();
   /** Position of the first part of the newest complete snapshot; 0 when there is none. */
   snapshotStart = 0;
   /** Payload bytes of that snapshot. */
@@ -87,24 +87,24 @@ export class MetaReplay {
       partial.bytesSince += entry.payload.length;
     }
     if (!this.#usable) return;
-    for (const effect of effects) this.topology.apply(effect);
+    for (const effect of effects) this.state.apply(effect);
   }
 
   #takePart(entry: LogEntry, { part, last }: SnapshotPart, effects: readonly Effect[]): void {
     if (part === 0) {
-      const topology = new Topology();
-      this.#partial = { topology, start: entry.position, parts: 0, bytes: 0, effectsSince: [], bytesSince: 0 };
+      const state = new MetaState();
+      this.#partial = { state, start: entry.position, parts: 0, bytes: 0, effectsSince: [], bytesSince: 0 };
     }
     const partial = this.#partial;
     // Its first parts were freed: a newer snapshot follows, or `finish` reports the loss.
     if (partial === undefined) return;
     if (partial.parts !== part) throw new StorageError("damaged", `part ${partial.parts} of a snapshot is missing`);
-    for (const effect of effects) partial.topology.apply(effect);
+    for (const effect of effects) partial.state.apply(effect);
     partial.parts++;
     partial.bytes += entry.payload.length;
     if (!last) return;
-    for (const effect of partial.effectsSince) partial.topology.apply(effect);
-    this.topology = partial.topology;
+    for (const effect of partial.effectsSince) partial.state.apply(effect);
+    this.state = partial.state;
     this.snapshotStart = partial.start;
     this.snapshotBytes = partial.bytes;
     this.bytesSinceSnapshot = partial.bytesSince;

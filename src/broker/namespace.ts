@@ -10,13 +10,14 @@ import type { Effect, QueueRecord } from "./effects.ts";
 import { unavailable, type MetaLog } from "./meta-log.ts";
 import { preconditionFailed } from "./refusals.ts";
 import type { Queue, Topology } from "./topology.ts";
+import type { MetaState } from "./meta-state.ts";
 
 /** Ids are reserved in blocks, so that a queue without a log entry of its own costs no write. */
 const ID_BLOCK = 1024;
 const ID_MAX = 0xffff_ffff;
 
 export interface NamespaceParts {
-  readonly topology: Topology;
+  readonly state: MetaState;
   readonly meta: MetaLog;
   readonly shard: ShardPort;
   readonly random: Random;
@@ -24,6 +25,7 @@ export interface NamespaceParts {
 }
 
 export class Namespace {
+  readonly state: MetaState;
   readonly topology: Topology;
   readonly meta: MetaLog;
   readonly shard: ShardPort;
@@ -32,12 +34,13 @@ export class Namespace {
   #nextQueueId: number;
 
   constructor(parts: NamespaceParts) {
-    this.topology = parts.topology;
+    this.state = parts.state;
+    this.topology = parts.state.topology;
     this.meta = parts.meta;
     this.shard = parts.shard;
     this.random = parts.random;
     this.#gate = parts.gate;
-    this.#nextQueueId = parts.topology.reservedIdEnd;
+    this.#nextQueueId = parts.state.topology.reservedIdEnd;
   }
 
   /** Throws "unavailable" once storage has failed. */
@@ -48,17 +51,17 @@ export class Namespace {
   /** Makes decided changes: durable ones are logged (as one atomic entry), then all are applied. */
   commit(effects: readonly Effect[]): void {
     if (effects.length === 0) return;
-    const durable = effects.filter((effect) => this.topology.survivesRestart(effect));
+    const durable = effects.filter((effect) => this.state.survivesRestart(effect));
     if (durable.length > 0) {
       const position = this.meta.append(durable);
       if (durable.some((effect) => effect.kind === "queue-declared"))
         this.#gate.hold(position, this.shard.openPosition);
     }
     const dropped = effects.flatMap((effect) => this.#queuesDroppedBy(effect));
-    for (const effect of effects) this.topology.apply(effect);
+    for (const effect of effects) this.state.apply(effect);
     for (const effect of effects) if (effect.kind === "queue-declared") this.#createInShard(effect.queue);
     for (const queueId of dropped) this.shard.deleteQueue(queueId);
-    if (durable.length > 0) this.meta.snapshotIfDue(this.topology);
+    if (durable.length > 0) this.meta.snapshotIfDue(this.state);
   }
 
   /** Declares a queue under a fresh id. Throws "resource-limit". */

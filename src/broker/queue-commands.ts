@@ -2,13 +2,14 @@
 
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
+import type { Grants } from "./access/grants.ts";
 import { departure } from "./auto-delete.ts";
 import type { QueueDeclaration, QueueStatus } from "./facade.ts";
 import { cleanName, type Namespace } from "./namespace.ts";
 import { checkQueueArguments, checkSameQueue } from "./queue-arguments.ts";
 import { limitReached, locked, notFound, preconditionFailed, reservedName, resource } from "./refusals.ts";
 import type { OpenSession } from "./sessions.ts";
-import type { Queue } from "./topology.ts";
+import type { Queue, Vhost } from "./topology.ts";
 
 /** Random bytes in a server-made name: two never meet. */
 const NAME_BYTES = 16;
@@ -20,11 +21,13 @@ export interface Declared {
 }
 
 export function declareQueue(namespace: Namespace, session: OpenSession, declaration: QueueDeclaration): Declared {
-  const { home: vhost } = session;
+  const { home: vhost, grants } = session;
   const asked = cleanName(declaration.name);
-  if (declaration.passive) return { queue: usableQueue(session, asked), isNew: false };
+  if (declaration.passive) return { queue: visibleQueue(session, asked), isNew: false };
   if (asked.startsWith("amq.")) throw reservedName("queue", asked);
   const { durable, quorum } = checkQueueArguments(declaration, asked, vhost.name);
+  const name = asked === "" ? serverMadeName(namespace) : asked;
+  grants.check("configure", { kind: "queue", name });
   const ownerId = declaration.exclusive ? session.id : 0;
   const existing = vhost.queues.get(asked);
   if (existing !== undefined) {
@@ -34,7 +37,8 @@ export function declareQueue(namespace: Namespace, session: OpenSession, declara
   if (namespace.topology.queuesById.size >= LIMITS.queuesMax) {
     throw limitReached(resource("queue", asked, vhost.name), LIMITS.queuesMax, "queues");
   }
-  const name = asked === "" ? serverMadeName(namespace) : asked;
+  checkQueueLimit(vhost, name);
+  checkDeadLetterRights(grants, name, declaration);
   const { autoDelete } = declaration;
   const settings = { vhost: vhost.name, name, durable, autoDelete, ownerId, quorum, arguments: declaration.arguments };
   return { queue: namespace.createQueue(settings), isNew: true };
@@ -48,6 +52,7 @@ export function deleteQueue(
   options: { readonly ifUnused: boolean; readonly ifEmpty: boolean },
 ): number {
   const name = cleanName(rawName);
+  session.grants.check("configure", { kind: "queue", name });
   const queue = session.home.queues.get(name);
   if (queue === undefined) return 0;
   checkOwner(queue, session);
@@ -61,7 +66,7 @@ export function deleteQueue(
 
 /** Drops the ready messages; returns their number. */
 export function purgeQueue(namespace: Namespace, session: OpenSession, rawName: string): number {
-  const queue = usableQueue(session, cleanName(rawName));
+  const queue = readableQueue(session, rawName);
   return namespace.shard.purge(queue.record.id);
 }
 
@@ -82,8 +87,22 @@ export function dropAbandonedQueues(namespace: Namespace, queues: readonly Queue
   }
 }
 
-/** The queue by name, if the session may use it. Throws "not-found", "resource-locked". */
-export function usableQueue(session: OpenSession, name: string): Queue {
+/** The queue by name, to take messages from. Throws "access-refused", "not-found", "resource-locked". */
+export function readableQueue(session: OpenSession, rawName: string): Queue {
+  const name = cleanName(rawName);
+  session.grants.check("read", { kind: "queue", name });
+  return usableQueue(session, name);
+}
+
+/** The queue by name, to look at: any permission will do, as in RabbitMQ. */
+function visibleQueue(session: OpenSession, name: string): Queue {
+  const thing = { kind: "queue", name } as const;
+  const { grants } = session;
+  if (!grants.may("read", thing) && !grants.may("write", thing)) grants.check("configure", thing);
+  return usableQueue(session, name);
+}
+
+function usableQueue(session: OpenSession, name: string): Queue {
   const { home: vhost } = session;
   const queue = vhost.queues.get(name);
   if (queue === undefined) throw notFound("queue", name, vhost.name);
@@ -100,6 +119,22 @@ export function checkOwner(queue: Queue, session: OpenSession): void {
 export function statusOf(namespace: Namespace, queue: Queue): QueueStatus {
   const { ready } = namespace.shard.counts(queue.record.id);
   return { name: queue.record.name, messageCount: ready, consumerCount: queue.consumers };
+}
+
+function checkQueueLimit(vhost: Vhost, name: string): void {
+  const { maxQueues } = vhost.record.limits;
+  if (maxQueues === undefined || vhost.queues.size < maxQueues) return;
+  throw preconditionFailed(
+    `cannot declare queue '${name}': queue limit in vhost '${vhost.name}' (${maxQueues}) is reached`,
+  );
+}
+
+/** Dead letters go from the queue to the exchange with the rights of whoever declares it. */
+function checkDeadLetterRights(grants: Grants, name: string, declaration: QueueDeclaration): void {
+  const exchange = declaration.arguments.get("x-dead-letter-exchange");
+  if (typeof exchange !== "string") return;
+  grants.check("read", { kind: "queue", name });
+  grants.check("write", { kind: "exchange", name: exchange });
 }
 
 function serverMadeName(namespace: Namespace): string {

@@ -9,9 +9,9 @@ import { routerFor } from "../routing/router-for.ts";
 import {
   DEFAULT_VHOST,
   type BindingRecord,
-  type Effect,
   type ExchangeSettings,
   type QueueRecord,
+  type TopologyEffect,
   type VhostRecord,
 } from "./effects.ts";
 import type { ExchangeType, Route } from "./facade.ts";
@@ -89,11 +89,11 @@ export class Topology {
   #lastExchangeId = 0;
 
   constructor() {
-    this.#putVhost({ name: DEFAULT_VHOST, description: "Default virtual host", tags: [], defaultQueueType: undefined });
+    this.#putVhost(FIRST_VHOST);
   }
 
   /** Applies one decided change. Throws InvariantError when it does not fit the state: a bug. */
-  apply(effect: Effect): void {
+  apply(effect: TopologyEffect): void {
     this.version++;
     switch (effect.kind) {
       case "vhost-put":
@@ -130,7 +130,7 @@ export class Topology {
   }
 
   /** True when the change must be in the meta log: it concerns only things that survive a restart. */
-  survivesRestart(effect: Effect): boolean {
+  survivesRestart(effect: TopologyEffect): boolean {
     switch (effect.kind) {
       case "exchange-declared":
         return effect.exchange.durable;
@@ -157,7 +157,7 @@ export class Topology {
   }
 
   /** The durable part as effects that rebuild it from an empty topology. */
-  *durableState(): Generator<Effect> {
+  *durableState(): Generator<TopologyEffect> {
     yield { kind: "ids-reserved", end: this.reservedIdEnd };
     if (!this.vhosts.has(DEFAULT_VHOST)) yield { kind: "vhost-deleted", name: DEFAULT_VHOST };
     for (const vhost of this.vhosts.values()) yield* durableThings(vhost);
@@ -294,7 +294,7 @@ function bindingIdentity(queueId: number, routingKey: string, args: FieldTable):
   return args.size === 0 ? prefix : `${prefix}\0${tableIdentity(args)}`;
 }
 
-function* durableThings(vhost: Vhost): Generator<Effect> {
+function* durableThings(vhost: Vhost): Generator<TopologyEffect> {
   yield { kind: "vhost-put", vhost: vhost.record };
   for (const exchange of vhost.exchanges.values()) {
     if (exchange.settings.durable && !exchange.predeclared) {
@@ -306,7 +306,7 @@ function* durableThings(vhost: Vhost): Generator<Effect> {
   }
 }
 
-function* durableBindings(vhost: Vhost): Generator<Effect> {
+function* durableBindings(vhost: Vhost): Generator<TopologyEffect> {
   for (const exchange of vhost.exchanges.values()) {
     if (!exchange.settings.durable) continue;
     for (const binding of exchange.bindings.values()) {
@@ -314,6 +314,14 @@ function* durableBindings(vhost: Vhost): Generator<Effect> {
     }
   }
 }
+
+const FIRST_VHOST: VhostRecord = {
+  name: DEFAULT_VHOST,
+  description: "Default virtual host",
+  tags: [],
+  defaultQueueType: undefined,
+  limits: { maxConnections: undefined, maxQueues: undefined },
+};
 
 /** AMQP 0-9-1 section 3.1.3 plus RabbitMQ's amq.headers; "" (the default exchange) routes by queue name. */
 const PREDECLARED: readonly (readonly [string, ExchangeType])[] = [

@@ -2,6 +2,7 @@
 
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
+import type { Effect, VhostLimits } from "./effects.ts";
 import { checkNameLength, type Namespace } from "./namespace.ts";
 import { preconditionFailed } from "./refusals.ts";
 
@@ -10,12 +11,17 @@ export interface VhostSettings {
   readonly description?: string;
   readonly tags?: readonly string[];
   readonly defaultQueueType?: string;
+  readonly limits?: VhostLimits;
+  /** A user who may do everything in the vhost if it is made now. */
+  readonly owner?: string;
 }
+
+const NO_LIMITS: VhostLimits = { maxConnections: undefined, maxQueues: undefined };
 
 const QUEUE_TYPES: ReadonlySet<string> = new Set(["classic", "quorum", "stream"]);
 
-/** Throws "precondition-failed", "resource-limit". */
-export function putVhost(namespace: Namespace, name: string, settings: VhostSettings): void {
+/** Returns whether the vhost is new. Throws "precondition-failed", "resource-limit". */
+export function putVhost(namespace: Namespace, name: string, settings: VhostSettings): boolean {
   const { vhosts } = namespace.topology;
   checkNameLength(name);
   if (name === "") throw preconditionFailed("a vhost has a name");
@@ -31,7 +37,20 @@ export function putVhost(namespace: Namespace, name: string, settings: VhostSett
   if (defaultQueueType !== undefined && !QUEUE_TYPES.has(defaultQueueType)) {
     throw preconditionFailed(`vhost '${name}' cannot have the default queue type '${defaultQueueType}'`);
   }
-  namespace.commit([{ kind: "vhost-put", vhost: { name, description, tags, defaultQueueType } }]);
+  const limits = settings.limits ?? existing?.limits ?? NO_LIMITS;
+  for (const limit of Object.values(limits)) {
+    if (limit !== undefined && !(Number.isSafeInteger(limit) && limit >= 0)) {
+      throw preconditionFailed(`a limit is an integer of at least 0, not ${limit}`);
+    }
+  }
+  const effects: Effect[] = [{ kind: "vhost-put", vhost: { name, description, tags, defaultQueueType, limits } }];
+  const { owner } = settings;
+  if (existing === undefined && owner !== undefined && namespace.state.access.users.has(owner)) {
+    const everything = { configure: ".*", write: ".*", read: ".*" };
+    effects.push({ kind: "permission-put", permission: { vhost: name, user: owner, ...everything } });
+  }
+  namespace.commit(effects);
+  return existing === undefined;
 }
 
 /** Throws "not-found". */

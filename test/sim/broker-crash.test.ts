@@ -14,7 +14,15 @@ import type { Session } from "../../src/broker/facade.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import { openShard } from "../../src/queues/open-shard.ts";
 import { SILENT, SimMachine } from "../conformance/log-engines.ts";
-import { binding, durableState, exchange, message, NO_PROPERTIES, queue } from "../unit/broker-fixtures.ts";
+import {
+  binding,
+  durableState,
+  exchange,
+  message,
+  NO_PROPERTIES,
+  queue,
+  testHashing,
+} from "../unit/broker-fixtures.ts";
 import type { Prng } from "./prng.ts";
 
 const FIXED_SEEDS = 40;
@@ -168,7 +176,16 @@ async function begin(machine: SimMachine): Promise<Life> {
   const { random } = machine;
   const atTurnEnd = (work: () => void): void => shard.atTurnEnd(work);
   broker = await machine.run(
-    createBroker({ store, shard, clock, random, logger: SILENT, atTurnEnd, metaSnapshots: SMALL_LOG }),
+    createBroker({
+      store,
+      shard,
+      clock,
+      random,
+      hashing: testHashing,
+      logger: SILENT,
+      atTurnEnd,
+      metaSnapshots: SMALL_LOG,
+    }),
   );
   return new Life(machine, broker, () => opened.close());
 }

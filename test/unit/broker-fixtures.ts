@@ -1,7 +1,8 @@
 // A broker over a shard made of arrays and a meta log in memory whose commits the test releases.
 
 import assert from "node:assert/strict";
-import { createBroker, type Broker } from "../../src/broker/broker.ts";
+import { pbkdf2Sync } from "node:crypto";
+import { type Broker, type BrokerOptions, createBroker } from "../../src/broker/broker.ts";
 import type { BindingDeclaration, ExchangeDeclaration, QueueDeclaration, Session } from "../../src/broker/facade.ts";
 import type { SnapshotLimits } from "../../src/broker/meta-log.ts";
 import type { LogStore } from "../../src/log/log.ts";
@@ -10,6 +11,7 @@ import type { Consumer, ConsumeOptions, DeliverySink } from "../../src/model/del
 import { BrokerError, type BrokerErrorCode } from "../../src/model/errors.ts";
 import { IncomingMessage, recordSize, writeRecord } from "../../src/model/message.ts";
 import type { Clock, Random, Turn } from "../../src/ports/clock.ts";
+import type { Hashing } from "../../src/ports/hashing.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import type { QueueCounts, QueueSettings, ShardCounters, ShardPort } from "../../src/queues/shard-port.ts";
 
@@ -45,6 +47,12 @@ export function testRandom(): Random {
     },
   };
 }
+
+/** One round instead of thousands, at once: tests of the broker are not tests of PBKDF2. */
+export const testHashing: Hashing = {
+  pbkdf2: ({ password, salt, hash }) =>
+    Promise.resolve(pbkdf2Sync(password, salt, 1, hash === "sha256" ? 32 : 64, hash)),
+};
 
 export const silentLogger: Logger = {
   debug: () => undefined,
@@ -194,6 +202,9 @@ interface BenchOptions {
   /** Default: a fresh one in memory. */
   readonly store?: LogStore;
   readonly turn?: ManualTurn;
+  readonly broker?: Partial<BrokerOptions>;
+  /** Whose session the bench has; default: guest. */
+  readonly user?: string;
 }
 
 export async function openBench(options: BenchOptions = {}): Promise<Bench> {
@@ -211,14 +222,16 @@ async function start(
     ...parts,
     clock: testClock,
     random: testRandom(),
+    hashing: testHashing,
     logger: silentLogger,
+    ...options.broker,
     atTurnEnd: (work) => parts.turn.schedule(work),
     ...(options.limits === undefined ? {} : { metaSnapshots: options.limits }),
   });
   return {
     ...parts,
     broker,
-    session: broker.openSession("guest", "/"),
+    session: broker.openSession(options.user ?? "guest", "/"),
     crash: (shard = parts.shard.afterRestart()) => start(options, { ...parts, shard }),
   };
 }

@@ -15,6 +15,7 @@ import {
   type Bench,
 } from "./broker-fixtures.ts";
 
+const ADMIN = { user: "guest", tags: ["administrator"] };
 const ALWAYS = { ifUnused: false, ifEmpty: false };
 
 function client(onClose: (reason: string) => void): ClientConnection {
@@ -55,7 +56,7 @@ function exchangeNames({ broker }: Bench, vhost = "/"): string[] {
 
 test("every vhost has its own predeclared exchanges, queues and bindings under the same names", async () => {
   const bench = await openBench();
-  bench.broker.putVhost("other", { description: "the other one", tags: ["a"] });
+  bench.broker.management.vhosts.put(ADMIN, "other", { description: "the other one", tags: ["a"] });
   const other = inside(bench, "other");
   for (const { broker, session } of [bench, other]) {
     broker.declareQueue(session, queue("q"));
@@ -78,7 +79,7 @@ test("every vhost has its own predeclared exchanges, queues and bindings under t
 test("deleting a vhost takes everything in it along, in one entry, and ends its connections", async () => {
   const bench = await openBench();
   const { broker, shard, turn } = bench;
-  broker.putVhost("other", {});
+  broker.management.vhosts.put(ADMIN, "other", {});
   const reasons: string[] = [];
   const session = broker.openSession(
     "guest",
@@ -99,7 +100,7 @@ test("deleting a vhost takes everything in it along, in one entry, and ends its 
   broker.declareQueue(bench.session, queue("kept"));
   turn.run();
   const position = (await bench.store.reader("meta")).bounds().next;
-  broker.deleteVhost("other");
+  broker.management.vhosts.delete(ADMIN, "other");
   assert.equal(shard.queues.size, 1);
   assert(sink.isCancelled);
   assert.deepEqual(reasons, ["vhost 'other' is deleted"]);
@@ -110,7 +111,7 @@ test("deleting a vhost takes everything in it along, in one entry, and ends its 
   turn.run();
   assert.equal((await bench.store.reader("meta")).bounds().next, position + 1);
   refuses(() => broker.openSession("guest", "other"), "not-allowed", "vhost other not found");
-  refuses(() => broker.deleteVhost("other"), "not-found", "vhost 'other' does not exist");
+  refuses(() => broker.management.vhosts.delete(ADMIN, "other"), "not-found", "vhost 'other' does not exist");
   assert.deepEqual(broker.snapshotOverview().bindings, []);
   const after = await bench.crash();
   assert.deepEqual(
@@ -122,11 +123,11 @@ test("deleting a vhost takes everything in it along, in one entry, and ends its 
 test("a vhost that is made again is empty, and sessions of the old one do not reach into it", async () => {
   const bench = await openBench();
   const { broker } = bench;
-  broker.putVhost("v", {});
+  broker.management.vhosts.put(ADMIN, "v", {});
   const old = broker.openSession("guest", "v");
   broker.declareQueue(old, queue("q"));
-  broker.deleteVhost("v");
-  broker.putVhost("v", {});
+  broker.management.vhosts.delete(ADMIN, "v");
+  broker.management.vhosts.put(ADMIN, "v", {});
   const fresh = inside(bench, "v");
   assert.deepEqual(reached(fresh, "", "q"), []);
   refuses(() => broker.declareQueue(old, queue("q")), "not-allowed", "vhost 'v' is deleted");
@@ -136,7 +137,7 @@ test("vhosts survive a restart, the deletion of / included, also out of a snapsh
   for (const limits of [undefined, { runningBytes: 10, startBytes: 10, partBytes: 300 }]) {
     const bench = await openBench(limits === undefined ? {} : { limits });
     const { broker, turn } = bench;
-    broker.putVhost("v", { description: "d", tags: ["t"], defaultQueueType: "quorum" });
+    broker.management.vhosts.put(ADMIN, "v", { description: "d", tags: ["t"], defaultQueueType: "quorum" });
     const { session } = inside(bench, "v");
     broker.declareQueue(session, queue("q"));
     broker.declareExchange(session, exchange("x", "topic"));
@@ -145,23 +146,26 @@ test("vhosts survive a restart, the deletion of / included, also out of a snapsh
     broker.bindQueue(session, binding("y", "q"));
     turn.run();
     broker.closeSession(bench.session);
-    broker.putVhost("w", {});
+    broker.management.vhosts.put(ADMIN, "w", {});
     turn.run();
     const expected = durableState(broker);
     const after = await bench.crash();
     assert.deepEqual(durableState(after.broker), expected);
     assert.deepEqual(reached(inside(after, "v"), "x", "a.b").length, 1);
     assert.deepEqual(
-      [...after.broker.vhosts()].map(({ name }) => name),
+      after.broker.management.vhosts.list().map(({ name }) => name),
       ["/", "v", "w"],
     );
-    assert.deepEqual([...after.broker.vhosts()][1], {
+    assert.deepEqual(after.broker.management.vhosts.get("v"), {
       name: "v",
       description: "d",
       tags: ["t"],
       defaultQueueType: "quorum",
+      limits: { maxConnections: undefined, maxQueues: undefined },
+      queueCount: 1,
+      sessionCount: 1,
     });
-    after.broker.deleteVhost("/");
+    after.broker.management.vhosts.delete(ADMIN, "/");
     after.turn.run();
     await assert.rejects(after.crash(), /vhost \/ not found/);
   }
@@ -291,14 +295,22 @@ test("the sessions are listed, and a client's connection is closed by its id", a
   );
   const found = [...broker.sessions()].find(({ id }) => id === session.id);
   assert.deepEqual([found?.user, found?.vhost, found?.client?.peerPort], ["guest", "/", 4000]);
-  assert(broker.closeConnection(session.id, "closed by an operator"));
-  assert(!broker.closeConnection(session.id + 1, "nobody"));
+  assert(broker.management.sessions.close(ADMIN, session.id, "closed by an operator"));
+  assert(!broker.management.sessions.close(ADMIN, session.id + 1, "nobody"));
   assert.deepEqual(reasons, ["closed by an operator"]);
 });
 
 test("a vhost has a name of at most 255 bytes and a queue type that exists", async () => {
   const { broker } = await openBench();
-  refuses(() => broker.putVhost("", {}), "precondition-failed", "a vhost has a name");
-  refuses(() => broker.putVhost("v".repeat(256), {}), "precondition-failed", /256 bytes is too long/);
-  refuses(() => broker.putVhost("v", { defaultQueueType: "x" }), "precondition-failed", /default queue type 'x'/);
+  refuses(() => broker.management.vhosts.put(ADMIN, "", {}), "precondition-failed", "a vhost has a name");
+  refuses(
+    () => broker.management.vhosts.put(ADMIN, "v".repeat(256), {}),
+    "precondition-failed",
+    /256 bytes is too long/,
+  );
+  refuses(
+    () => broker.management.vhosts.put(ADMIN, "v", { defaultQueueType: "x" }),
+    "precondition-failed",
+    /default queue type 'x'/,
+  );
 });

@@ -287,7 +287,7 @@ test("deleting a queue cancels its consumers with a basic.cancel to clients that
   plain.consume("q", { tag: "untold" });
   client.received();
   plain.received();
-  world.broker.deleteQueue({ id: 1, user: "", vhost: "/" }, "q");
+  world.broker.deleteQueue({ id: 1, user: "", vhost: "/", mayImpersonate: false }, "q");
   assert.deepEqual(client.methods(), [{ name: "basic.cancel", consumerTag: "told", nowait: true }]);
   assert.deepEqual(plain.received(), []);
   client.ack(1);

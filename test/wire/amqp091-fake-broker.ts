@@ -62,6 +62,8 @@ export class FakeBroker implements BrokerFacade {
   failure: Error | undefined = undefined;
   /** Set to keep the answers to logins until the test gives them. */
   logins: (() => void)[] | undefined = undefined;
+  /** No further channel may be opened. */
+  channelsAreUp = false;
   routeLookups = 0;
   published = 0;
   private position = 0;
@@ -124,9 +126,17 @@ export class FakeBroker implements BrokerFacade {
 
   openSession(user: string, vhost: string): Session {
     if (vhost !== "/") throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
-    const session = { id: this.sessions.size + 1, user, vhost };
+    const session = { id: this.sessions.size + 1, user, vhost, mayImpersonate: false };
     this.sessions.add(session);
     return session;
+  }
+
+  logInByCertificate(): undefined {
+    return undefined;
+  }
+
+  checkChannelLimit(): void {
+    if (this.channelsAreUp) throw new BrokerError("not-allowed", "number of channels has reached the maximum");
   }
 
   closeSession(session: Session): void {

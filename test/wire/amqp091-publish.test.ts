@@ -95,7 +95,7 @@ test("the route of a key is looked up once, and again after the topology has cha
   for (let i = 0; i < 5; i++)
     client.raw(Buffer.concat([publishFrames("q", "1"), publishFrames("q", "2"), publishFrames("other", "3")]));
   assert.equal(world.broker.routeLookups, 2);
-  world.broker.deleteQueue({ id: 1, user: "", vhost: "/" }, "q");
+  world.broker.deleteQueue({ id: 1, user: "", vhost: "/", mayImpersonate: false }, "q");
   client.publish("q", "to nobody");
   assert.equal(world.broker.routeLookups, 3);
   assert.equal(queue.ready.length, 10);

@@ -185,8 +185,10 @@ export class Dispatch implements FrameHandler, PublishHooks {
     const channel = this.channels.get(number);
     switch (method.name) {
       case "channel.open":
-        if (channel === undefined) this.openChannel(number);
-        else if (!channel.closing) throw connectionError("channel-error", "second 'channel.open' seen");
+        if (channel === undefined) {
+          this.host.broker.checkChannelLimit(this.host.session);
+          this.openChannel(number);
+        } else if (!channel.closing) throw connectionError("channel-error", "second 'channel.open' seen");
         return true;
       case "channel.close":
         if (channel === undefined) throw connectionError("channel-error", "expected 'channel.open'");

@@ -223,7 +223,7 @@ export class PublishPath {
   private checkMeaning(): void {
     const { properties, propertiesStart, propertiesEnd } = this.message;
     const user = readShortProperty(properties, propertiesStart, FLAG_USER_ID);
-    if (user !== undefined && user !== this.host.session.user) {
+    if (user !== undefined && user !== this.host.session.user && !this.host.session.mayImpersonate) {
       const actual = this.host.session.user;
       throw channelError(
         "precondition-failed",
