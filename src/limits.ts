@@ -45,6 +45,9 @@ export const LIMITS = {
   nameBytesMax: 255,
   fieldTableDepthMax: 32,
   fieldTableEntriesMax: 4096,
+  /** Publishes that one transaction keeps until tx.commit, bytes, and all transactions together. */
+  transactionBytesMax: 64 * MIB,
+  transactionsTotalBytesMax: 256 * MIB,
 
   /** Unsent bytes above which a connection gets no more deliveries. */
   socketUnsentBytesMax: 1 * MIB,

@@ -7,6 +7,7 @@ import type { LogStore } from "../log/log.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import { BrokerError, type StorageError } from "../model/errors.ts";
 import type { IncomingMessage } from "../model/message.ts";
+import { withIntegerHeader } from "../model/properties.ts";
 import type { Clock, Random } from "../ports/clock.ts";
 import type { Hashing } from "../ports/hashing.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -246,7 +247,26 @@ export class Broker implements BrokerFacade {
       );
     }
     assert(route.version === this.#namespace.topology.version, "a route is used only while the topology stands");
-    return route.queueIds.length === 0 ? 0 : this.#shard.publish(message, route.queueIds);
+    if (route.queueIds.length === 0) return 0;
+    return message.delayMs > 0 ? this.#publishDelayed(message, route) : this.#shard.publish(message, route.queueIds);
+  }
+
+  /** Only what lies behind a delaying exchange is delayed; the others have the message at once. */
+  #publishDelayed(message: IncomingMessage, route: Route): number {
+    const later = route.delayedQueueIds;
+    const { delayMs } = message;
+    message.delayMs = 0;
+    const now = route.queueIds.filter((id) => !later.includes(id));
+    const first = now.length === 0 ? 0 : this.#shard.publish(message, now);
+    if (later.length === 0) return first;
+    message.delayMs = delayMs;
+    // The sign tells consumers that it was delayed, and later exchanges that it was enough.
+    const { properties, propertiesStart, propertiesEnd } = message;
+    message.properties = withIntegerHeader(properties, propertiesStart, propertiesEnd, "x-delay", -delayMs);
+    message.propertiesStart = 0;
+    message.propertiesEnd = message.properties.length;
+    const second = this.#shard.publish(message, later);
+    return first < 0 || second < 0 ? Math.min(first, second) : Math.max(first, second);
   }
 
   consume(session: Session, name: string, sink: DeliverySink, options: ConsumeOptions): Consumer {
@@ -288,6 +308,10 @@ export class Broker implements BrokerFacade {
     } else {
       meta.whenCommitted(done);
     }
+  }
+
+  whenStored(done: () => void): void {
+    this.#shard.whenCommitted(() => this.#namespace.meta.whenCommitted(done));
   }
 
   onCommitted(listener: () => void): void {

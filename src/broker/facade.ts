@@ -129,7 +129,8 @@ export interface BrokerFacade {
   route(session: Session, exchange: string, routingKey: string, properties: Buffer, copies?: readonly string[]): Route;
   /**
    * Enqueues on the route's queues. Returns the log position to wait for (see `committed`) or 0 when the
-   * confirm may be sent at once. Throws "unavailable" when storage has failed.
+   * confirm may be sent at once, or a negative number when a full queue rejected the message. Throws
+   * "unavailable" when storage has failed. May change `message` where it delays it.
    */
   publish(message: IncomingMessage, route: Route): number;
 
@@ -146,6 +147,8 @@ export interface BrokerFacade {
 
   /** The durable watermark that positions from `publish` are compared with. */
   readonly committed: number;
+  /** Calls `done` once everything published, settled and declared so far is durable. */
+  whenStored(done: () => void): void;
   /** Calls `done` once all control-plane changes made so far are durable (at once when they are). */
   whenMetaCommitted(done: () => void): void;
   /** `listener` is called after each group commit. */

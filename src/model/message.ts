@@ -32,6 +32,12 @@ export class IncomingMessage {
   bodySize = 0;
   /** True when a confirm must survive a crash (AMQP delivery-mode 2). */
   persistent = false;
+  /** As the publisher wrote it, 0 to 255; 0 when it wrote none. */
+  priority = 0;
+  /** Time to live that the message brings along, ms; -1: none. */
+  expirationMs = -1;
+  /** The queues hold it back for so long, ms. */
+  delayMs = 0;
 }
 
 const EMPTY = Buffer.alloc(0);

@@ -12,7 +12,15 @@
 // formed: doors run `checkProperties` before they hand it to the broker.
 
 import { DecodeError } from "./errors.ts";
-import { checkTable, decodeTable, encodeTable, EMPTY_TABLE, tableEntryEnd, type FieldTable } from "./field-table.ts";
+import {
+  checkTable,
+  decodeTable,
+  encodeTable,
+  EMPTY_TABLE,
+  tableEntryEnd,
+  type FieldTable,
+  type FieldValue,
+} from "./field-table.ts";
 
 export const FLAG_CONTENT_TYPE = 0x8000;
 export const FLAG_CONTENT_ENCODING = 0x4000;
@@ -29,6 +37,8 @@ export const FLAG_USER_ID = 0x0010;
 export const FLAG_APP_ID = 0x0008;
 export const FLAG_CLUSTER_ID = 0x0004;
 const FLAGS_UNKNOWN = 0x0003;
+
+const NOTHING = Buffer.alloc(0);
 
 export const DELIVERY_MODE_PERSISTENT = 2;
 
@@ -111,8 +121,12 @@ export function checkProperties(bytes: Buffer, start: number, end: number): numb
 
 /** Offset of the value of `flag` in a well-formed block, or -1 when the block lacks it. */
 export function propertyOffset(bytes: Buffer, start: number, flag: number): number {
+  return (propertyFlags(bytes, start) & flag) === 0 ? -1 : propertyPlace(bytes, start, flag);
+}
+
+/** Where the value of `flag` is, or would be, in a well-formed block. */
+function propertyPlace(bytes: Buffer, start: number, flag: number): number {
   const flags = propertyFlags(bytes, start);
-  if ((flags & flag) === 0) return -1;
   let at = start + 2;
   for (let before = FLAG_CONTENT_TYPE; before > flag; before >>= 1) {
     if ((flags & before) === 0) continue;
@@ -198,15 +212,24 @@ function encodeProperty(value: NonNullable<MessageProperties[keyof MessageProper
  * The other headers keep their bytes, so that their wire types survive.
  */
 export function withIntegerHeader(bytes: Buffer, start: number, end: number, name: string, value: number): Buffer {
-  const entry = encodeTable(new Map([[name, BigInt(value)]])).subarray(4);
+  return withHeader(bytes, start, end, name, BigInt(value));
+}
+
+/** Like `withIntegerHeader` for any value; undefined takes the header out. */
+export function withHeader(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  name: string,
+  value: FieldValue | undefined,
+): Buffer {
+  const entry = value === undefined ? NOTHING : encodeTable(new Map([[name, value]])).subarray(4);
   const flags = propertyFlags(bytes, start) | FLAG_HEADERS;
   const at = propertyOffset(bytes, start, FLAG_HEADERS);
   const lead = Buffer.of(flags >> 8, flags & 0xff);
   if (at < 0) {
-    // The headers' place is behind contentType and contentEncoding, whichever are there.
-    let place = start + 2;
-    if ((flags & FLAG_CONTENT_TYPE) !== 0) place += 1 + bytes[place]!;
-    if ((flags & FLAG_CONTENT_ENCODING) !== 0) place += 1 + bytes[place]!;
+    if (value === undefined) return Buffer.from(bytes.subarray(start, end));
+    const place = propertyPlace(bytes, start, FLAG_HEADERS);
     return Buffer.concat([lead, bytes.subarray(start + 2, place), sized([entry]), bytes.subarray(place, end)]);
   }
   const tableEnd = at + 4 + bytes.readUInt32BE(at);
@@ -219,6 +242,26 @@ export function withIntegerHeader(bytes: Buffer, start: number, end: number, nam
   }
   kept.push(entry);
   return Buffer.concat([lead, bytes.subarray(start + 2, at), sized(kept), bytes.subarray(tableEnd, end)]);
+}
+
+/**
+ * A copy of the well-formed block bytes[start, end) whose short text property `flag` is `value`; undefined
+ * takes it out. Throws DecodeError when the text is longer than 255 bytes.
+ */
+export function withShortProperty(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  flag: number,
+  value: string | undefined,
+): Buffer {
+  const before = propertyFlags(bytes, start);
+  const flags = value === undefined ? before & ~flag : before | flag;
+  const place = propertyPlace(bytes, start, flag);
+  const behind = (before & flag) === 0 ? place : place + 1 + bytes[place]!;
+  const text = value === undefined ? NOTHING : encodeProperty(value);
+  const lead = Buffer.of(flags >> 8, flags & 0xff);
+  return Buffer.concat([lead, bytes.subarray(start + 2, place), text, bytes.subarray(behind, end)]);
 }
 
 function sized(entries: readonly Buffer[]): Buffer {

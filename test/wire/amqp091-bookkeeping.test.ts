@@ -90,7 +90,8 @@ test("one message that is never acked does not make the window grow with the tra
 });
 
 test("confirms come in order, once each, never before their commit, and all of them in the end", () => {
-  const publishes = fc.array(fc.record({ persistent: fc.boolean(), commit: fc.nat({ max: 3 }) }), { maxLength: 200 });
+  const kind = fc.constantFrom("persistent", "transient", "rejected");
+  const publishes = fc.array(fc.record({ kind, commit: fc.nat({ max: 3 }) }), { maxLength: 200 });
   fc.assert(
     fc.property(publishes, (plan) => {
       const confirms = new Confirms();
@@ -100,17 +101,22 @@ test("confirms come in order, once each, never before their commit, and all of t
       let confirmed = 0;
       const check = (): void => {
         confirms.advance(committed);
-        if (!confirms.ready) return;
-        const { tag, multiple } = confirms.take();
-        assert.ok(tag > confirmed && tag <= positions.length);
-        assert.equal(multiple, tag - confirmed > 1);
-        for (let number = 1; number <= tag; number++)
-          assert.ok(positions[number - 1]! <= committed, "durable before it is confirmed");
-        confirmed = tag;
+        while (confirms.next()) {
+          const { tag, multiple, rejected } = confirms;
+          assert.ok(tag > confirmed && tag <= positions.length);
+          assert.equal(multiple, tag - confirmed > 1);
+          for (let number = 1; number <= tag; number++)
+            assert.ok(positions[number - 1]! <= committed, "durable before it is confirmed");
+          for (let number = confirmed + 1; number <= tag; number++)
+            assert.equal(positions[number - 1]! < 0, rejected, "each publish gets its own answer");
+          confirmed = tag;
+        }
+        assert.equal(confirms.unanswered, positions.length - confirmed);
       };
-      for (const { persistent, commit } of plan) {
-        positions.push(persistent ? open : 0);
-        confirms.note(persistent ? open : 0);
+      for (const { kind: one, commit } of plan) {
+        const position = one === "persistent" ? open : one === "transient" ? 0 : -1;
+        positions.push(position);
+        confirms.note(position);
         if (commit === 1) open++;
         if (commit === 2) {
           committed = open;

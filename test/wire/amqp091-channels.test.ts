@@ -141,12 +141,6 @@ const CASES: readonly ErrorCase[] = [
     text: "PRECONDITION_FAILED - invalid expiration '-1': {value_negative,-1}",
   },
   {
-    what: "the header CC",
-    bytes: publishFrames("q", "b", { properties: { headers: new Map([["CC", ["other"]]]) } }),
-    level: "connection.close",
-    code: 540,
-  },
-  {
     what: "immediate publishing",
     bytes: publishFrames("q", "b", { immediate: true }),
     level: "connection.close",
@@ -176,27 +170,6 @@ const CASES: readonly ErrorCase[] = [
     code: 540,
     text: "NOT_IMPLEMENTED - active=false",
     ids: [20, 20],
-  },
-  { what: "tx.select", bytes: method("tx.select", {}), level: "connection.close", code: 540, ids: [90, 10] },
-  {
-    what: "a binding between exchanges",
-    bytes: method("exchange.bind", {
-      ticket: 0,
-      destination: "a",
-      source: "b",
-      routingKey: "",
-      nowait: false,
-      arguments: NO_ARGUMENTS,
-    }),
-    level: "connection.close",
-    code: 540,
-    ids: [40, 30],
-  },
-  {
-    what: "direct reply-to",
-    bytes: method("basic.consume", { ...CONSUME, queue: "amq.rabbitmq.reply-to", noAck: true }),
-    level: "connection.close",
-    code: 540,
   },
   {
     what: "a method of no known class",

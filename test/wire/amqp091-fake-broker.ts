@@ -5,6 +5,7 @@ import type {
   AuthenticatedUser,
   BindingDeclaration,
   BrokerFacade,
+  ExchangeBindingDeclaration,
   ExchangeDeclaration,
   Login,
   QueueDeclaration,
@@ -38,6 +39,8 @@ export class FakeQueue {
   consumers: FakeConsumer[] = [];
   takes: (() => void)[] = [];
   nextSequence = 0;
+  /** Rejects publishes. */
+  isFull = false;
 
   constructor(id: number, name: string, quorum: boolean) {
     this.id = id;
@@ -50,6 +53,7 @@ export class FakeBroker implements BrokerFacade {
   readonly queues = new Map<string, FakeQueue>();
   readonly exchanges = new Set(["", "amq.direct", "amq.fanout"]);
   readonly bindings: BindingDeclaration[] = [];
+  exchangeBindings: ExchangeBindingDeclaration[] = [];
   readonly settled: { queueId: number; first: number; last: number; reason: SettleReason }[] = [];
   readonly sessions = new Set<Session>();
   topologyVersion = 1;
@@ -64,11 +68,14 @@ export class FakeBroker implements BrokerFacade {
   logins: (() => void)[] | undefined = undefined;
   /** No further channel may be opened. */
   channelsAreUp = false;
+  /** What the broker was told of each message beside its bytes. */
+  readonly messages: { priority: number; expirationMs: number; delayMs: number }[] = [];
   routeLookups = 0;
   published = 0;
   private position = 0;
   private lastQueueId = 0;
   private turnWork: (() => void)[] = [];
+  private readonly storedWaiters: (() => void)[] = [];
   private readonly metaWaiters: (() => void)[] = [];
   private readonly commitListeners: (() => void)[] = [];
   private readonly flowListeners: (() => void)[] = [];
@@ -95,6 +102,7 @@ export class FakeBroker implements BrokerFacade {
 
   commit(): void {
     this.committed = this.position;
+    for (const done of this.storedWaiters.splice(0)) done();
     for (const listener of this.commitListeners) listener();
   }
 
@@ -183,12 +191,13 @@ export class FakeBroker implements BrokerFacade {
     this.topologyVersion++;
   }
 
-  bindExchange(): void {
-    throw new Error("the wire tests route to queues only");
+  /** Kept for the test to look at; the fake routes to queues only. */
+  bindExchange(_session: Session, binding: ExchangeBindingDeclaration): void {
+    this.exchangeBindings.push(binding);
   }
 
-  unbindExchange(): void {
-    throw new Error("the wire tests route to queues only");
+  unbindExchange(_session: Session, binding: ExchangeBindingDeclaration): void {
+    this.exchangeBindings = this.exchangeBindings.filter((each) => each.destination !== binding.destination);
   }
 
   unbindQueue(_session: Session, binding: BindingDeclaration): void {
@@ -196,16 +205,22 @@ export class FakeBroker implements BrokerFacade {
     this.topologyVersion++;
   }
 
-  route(_session: Session, exchange: string, routingKey: string): Route {
+  route(
+    _session: Session,
+    exchange: string,
+    routingKey: string,
+    _properties?: Buffer,
+    copies: readonly string[] = [],
+  ): Route {
     this.routeLookups++;
     if (!this.exchanges.has(exchange)) throw noExchange(exchange);
     const found = new Set<number>();
-    if (exchange === "") {
-      const queue = this.queues.get(routingKey);
+    for (const key of exchange === "" ? [routingKey, ...copies] : []) {
+      const queue = this.queues.get(key);
       if (queue !== undefined) found.add(queue.id);
     }
     for (const binding of this.bindings) {
-      const matches = exchange === "amq.fanout" || binding.routingKey === routingKey;
+      const matches = exchange === "amq.fanout" || [routingKey, ...copies].includes(binding.routingKey);
       const queue = this.queues.get(binding.queue);
       if (binding.exchange === exchange && matches && queue !== undefined) found.add(queue.id);
     }
@@ -214,7 +229,13 @@ export class FakeBroker implements BrokerFacade {
 
   publish(message: IncomingMessage, route: Route): number {
     if (this.failure !== undefined) throw this.failure;
+    if ([...this.queues.values()].some((queue) => queue.isFull && route.queueIds.includes(queue.id))) return -1;
     this.published++;
+    this.messages.push({
+      priority: message.priority,
+      expirationMs: message.expirationMs,
+      delayMs: message.delayMs,
+    });
     for (const queue of this.queues.values()) {
       if (!route.queueIds.includes(queue.id)) continue;
       const record = Buffer.alloc(recordSize(message));
@@ -283,6 +304,11 @@ export class FakeBroker implements BrokerFacade {
   whenMetaCommitted(done: () => void): void {
     if (this.metaIsDurable) done();
     else this.metaWaiters.push(done);
+  }
+
+  whenStored(done: () => void): void {
+    if (this.committed === this.position) done();
+    else this.storedWaiters.push(done);
   }
 
   onCommitted(listener: () => void): void {

@@ -36,7 +36,9 @@ test("the protocol header may arrive byte by byte, and start names the mechanism
   const capabilities = start.serverProperties.get("capabilities");
   assert.ok(capabilities instanceof Map);
   assert.equal(capabilities.get("publisher_confirms"), true);
-  assert.equal(capabilities.get("exchange_exchange_bindings"), false);
+  assert.equal(capabilities.get("exchange_exchange_bindings"), true);
+  assert.equal(capabilities.get("direct_reply_to"), true);
+  assert.equal(capabilities.get("consumer_priorities"), false);
 });
 
 for (const [what, header] of [

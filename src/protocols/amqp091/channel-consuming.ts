@@ -2,6 +2,7 @@
 
 import type { Channel } from "./channel.ts";
 import { DELIVERY_COUNT_HEADER, GetSink } from "./deliver.ts";
+import { REPLY_QUEUE } from "./direct-replies.ts";
 import { channelError, connectionError } from "./errors.ts";
 import { readRecord } from "./record.ts";
 import { FRAME_METHOD, type MethodOf } from "./spec.ts";
@@ -16,7 +17,6 @@ const REFUSED_ARGUMENTS = [
   "x-stream-filter",
   "x-stream-match-unfiltered",
 ];
-const REPLY_QUEUE = "amq.rabbitmq.reply-to";
 
 export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
   if (method.prefetchSize !== 0) throw connectionError("not-implemented", `prefetch_size!=0 (${method.prefetchSize})`);
@@ -28,8 +28,7 @@ export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
 export function consume(channel: Channel, method: MethodOf<"basic.consume">): void {
   const { host } = channel;
   const queue = queueName(channel, method.queue);
-  if (queue === REPLY_QUEUE)
-    throw connectionError("not-implemented", "direct reply-to is not available in this version");
+  if (queue === REPLY_QUEUE) return consumeReplies(channel, method);
   for (const name of REFUSED_ARGUMENTS) {
     if (!method.arguments.has(name)) continue;
     throw channelError(
@@ -37,8 +36,7 @@ export function consume(channel: Channel, method: MethodOf<"basic.consume">): vo
       `invalid arg '${name}' for queue '${queue}': this version does not have it`,
     );
   }
-  const tag = method.consumerTag === "" ? serverTag(channel) : method.consumerTag;
-  if (channel.consumers.has(tag)) throw connectionError("not-allowed", `attempt to reuse consumer tag '${tag}'`);
+  const tag = freshTag(channel, method.consumerTag);
   const consumer = channel.addConsumer(tag, method.noAck);
   try {
     consumer.handle = host.broker.consume(host.session, queue, consumer, {
@@ -55,7 +53,26 @@ export function consume(channel: Channel, method: MethodOf<"basic.consume">): vo
   channel.waits(consumer);
 }
 
+function consumeReplies(channel: Channel, method: MethodOf<"basic.consume">): void {
+  const { host, number } = channel;
+  const tag = freshTag(channel, method.consumerTag);
+  if (!method.noAck) throw channelError("precondition-failed", "reply consumer cannot acknowledge");
+  if (channel.replyConsumer !== undefined) throw channelError("precondition-failed", "reply consumer already set");
+  channel.replyConsumer = { tag, address: host.replies.open(channel, host.random) };
+  if (!method.nowait) host.send(number, "basic.consume-ok", { consumerTag: tag });
+}
+
+/** The consumer tag that a client asks for; "" asks for one of ours. Throws 530 for one in use. */
+function freshTag(channel: Channel, asked: string): string {
+  if (asked === "") return serverTag(channel);
+  if (channel.consumers.has(asked) || channel.replyConsumer?.tag === asked) {
+    throw connectionError("not-allowed", `attempt to reuse consumer tag '${asked}'`);
+  }
+  return asked;
+}
+
 export function cancel(channel: Channel, method: MethodOf<"basic.cancel">): void {
+  if (channel.replyConsumer?.tag === method.consumerTag) channel.endReplies();
   const consumer = channel.consumers.get(method.consumerTag);
   if (consumer !== undefined) channel.removeConsumer(consumer);
   if (!method.nowait) channel.host.send(channel.number, "basic.cancel-ok", { consumerTag: method.consumerTag });

@@ -4,8 +4,10 @@
 
 import type { Channel } from "./channel.ts";
 import { cancel, consume, get, qos, queueName, recover } from "./channel-consuming.ts";
-import { connectionError } from "./errors.ts";
+import { REPLY_QUEUE } from "./direct-replies.ts";
+import { channelError, connectionError } from "./errors.ts";
 import type { Method, MethodFields, MethodName, MethodOf } from "./spec.ts";
+import type { Transaction } from "./transaction.ts";
 
 /**
  * Carries out one method. Throws AmqpError and BrokerError. `channel.open`, `channel.close` and
@@ -69,15 +71,48 @@ function handleTopology(channel: Channel, method: Method): void {
     case "queue.delete":
       return deleteQueue(channel, method);
     case "exchange.bind":
+      channel.host.broker.bindExchange(channel.host.session, exchangeBinding(method));
+      return answerDurably(channel, method.nowait, "exchange.bind-ok", {});
     case "exchange.unbind":
-      throw connectionError("not-implemented", "bindings between exchanges are not available in this version");
+      channel.host.broker.unbindExchange(channel.host.session, exchangeBinding(method));
+      return answerDurably(channel, method.nowait, "exchange.unbind-ok", {});
     case "tx.select":
+      channel.selectTransactions();
+      return channel.host.send(channel.number, "tx.select-ok", {});
     case "tx.commit":
+      return commitTransaction(channel);
     case "tx.rollback":
-      throw connectionError("not-implemented", "transactions are not available in this version");
+      channel.rollBack(transactionOf(channel));
+      return channel.host.send(channel.number, "tx.rollback-ok", {});
     default:
       throw connectionError("command-invalid", `unexpected method ${method.name}`);
   }
+}
+
+function transactionOf(channel: Channel): Transaction {
+  if (channel.transaction === undefined) throw channelError("precondition-failed", "channel is not transactional");
+  return channel.transaction;
+}
+
+/** Publishes first, then acks, as RabbitMQ orders them; all in this turn, so one commit covers them. */
+function commitTransaction(channel: Channel): void {
+  const { host, number } = channel;
+  const transaction = transactionOf(channel);
+  if (transaction.isEmpty) {
+    host.send(number, "tx.commit-ok", {});
+    return;
+  }
+  host.publishKept(channel, transaction.keptPublishes);
+  channel.settleKept(transaction);
+  transaction.clear();
+  host.afterStored(() => {
+    if (!channel.closing) host.send(number, "tx.commit-ok", {});
+  });
+}
+
+function exchangeBinding(method: MethodOf<"exchange.bind"> | MethodOf<"exchange.unbind">) {
+  const { source, destination, routingKey } = method;
+  return { exchange: source, destination, routingKey, arguments: method.arguments };
 }
 
 function declareExchange(channel: Channel, method: MethodOf<"exchange.declare">): void {
@@ -94,7 +129,20 @@ function declareExchange(channel: Channel, method: MethodOf<"exchange.declare">)
   answerDurably(channel, method.nowait, "exchange.declare-ok", {});
 }
 
+/** A reply address can be looked at like a queue: one that exists has one consumer. */
+function declareReplyQueue(channel: Channel, method: MethodOf<"queue.declare">): void {
+  const { replies, session } = channel.host;
+  const { queue } = method;
+  if (queue !== REPLY_QUEUE && !replies.reaches(queue, session.vhost)) {
+    throw channelError("not-found", `no queue '${queue}' in vhost '${session.vhost}'`);
+  }
+  if (!method.nowait) {
+    channel.host.send(channel.number, "queue.declare-ok", { queue, messageCount: 0, consumerCount: 1 });
+  }
+}
+
 function declareQueue(channel: Channel, method: MethodOf<"queue.declare">): void {
+  if (method.queue.startsWith(REPLY_QUEUE)) return declareReplyQueue(channel, method);
   const { broker, session } = channel.host;
   const status = broker.declareQueue(session, {
     name: method.queue,

@@ -14,7 +14,12 @@ import type { ChannelHost } from "./channel-host.ts";
 import { Confirms } from "./confirms.ts";
 import { ContentAssembly } from "./content.ts";
 import { ChannelConsumer } from "./deliver.ts";
+import type { IncomingMessage } from "../../model/message.ts";
+import type { ReplyConsumer } from "./direct-replies.ts";
 import { channelError } from "./errors.ts";
+import { encodeMethod } from "./methods.ts";
+import { FRAME_METHOD } from "./spec.ts";
+import { Transaction, type SettleKind } from "./transaction.ts";
 import { Unacked } from "./unacked.ts";
 
 /** The consumer number of messages taken with basic.get: they count against no prefetch. */
@@ -28,6 +33,10 @@ export class Channel {
   readonly content = new ContentAssembly();
   /** Set by confirm.select. */
   confirms: Confirms | undefined = undefined;
+  /** Set by tx.select. */
+  transaction: Transaction | undefined = undefined;
+  /** Set by basic.consume on the reply queue. */
+  replyConsumer: ReplyConsumer | undefined = undefined;
   /** Prefetch of consumers to come; 0: none. */
   prefetch = 0;
   /** What an empty queue name stands for. */
@@ -155,6 +164,10 @@ export class Channel {
 
   /** basic.ack. Throws 406 for a tag that waits for no ack. */
   ack(tag: number, multiple: boolean): void {
+    if (this.transaction !== undefined) {
+      this.keepSettle(this.transaction, tag, multiple, "ack");
+      return;
+    }
     const { settles } = this.host;
     const known = multiple ? this.unacked.takeUpTo(tag, settles.add) : this.unacked.takeOne(tag, settles.add);
     if (!known) throw unknownTag(tag);
@@ -162,8 +175,17 @@ export class Channel {
 
   /** basic.nack and basic.reject. Throws 406 for a tag that waits for no ack. */
   nack(tag: number, multiple: boolean, requeue: boolean): void {
+    if (this.transaction !== undefined) {
+      this.keepSettle(this.transaction, tag, multiple, requeue ? "requeue" : "reject");
+      return;
+    }
     const visit = requeue ? this.requeueRun : this.rejectRun;
     const known = multiple ? this.unacked.takeUpTo(tag, visit) : this.unacked.takeOne(tag, visit);
+    if (!known) throw unknownTag(tag);
+  }
+
+  private keepSettle(transaction: Transaction, tag: number, multiple: boolean, kind: SettleKind): void {
+    const known = this.unacked.hold(tag, multiple, (held) => transaction.keepSettle(held, kind));
     if (!known) throw unknownTag(tag);
   }
 
@@ -192,15 +214,47 @@ export class Channel {
 
   // Publishing
 
+  /** confirm.select. Throws 406 on a transactional channel. */
   selectConfirms(): void {
+    if (this.transaction !== undefined) {
+      throw channelError("precondition-failed", "cannot switch from tx to confirm mode");
+    }
     this.confirms ??= new Confirms();
   }
 
-  /** Counts one publish that waits for log position `position` (0: for nothing). */
+  /** tx.select. Throws 406 on a channel with confirms. */
+  selectTransactions(): void {
+    if (this.confirms !== undefined) {
+      throw channelError("precondition-failed", "cannot switch from confirm to tx mode");
+    }
+    this.transaction ??= new Transaction(this.host.transactions);
+  }
+
+  /** Applies the acks of a transaction. */
+  settleKept(transaction: Transaction): void {
+    const { settles } = this.host;
+    transaction.eachSettle((tag, kind) => {
+      if (kind === "ack") {
+        this.unacked.takeHeld(tag, settles.add);
+        return;
+      }
+      settles.flush();
+      this.unacked.takeHeld(tag, kind === "requeue" ? this.requeueRun : this.rejectRun);
+    });
+    settles.flush();
+  }
+
+  /** tx.rollback: publishes are forgotten, acked deliveries wait for an ack again. */
+  rollBack(transaction: Transaction): void {
+    transaction.clear();
+    this.unacked.releaseHeld();
+  }
+
+  /** Counts one publish that waits for log position `position` (0: for nothing; negative: rejected). */
   notePublish(position: number): void {
     const { confirms, host } = this;
     if (confirms === undefined) return;
-    confirms.note(position <= host.broker.committed ? 0 : position);
+    confirms.note(position > 0 && position <= host.broker.committed ? 0 : position);
     if (confirms.ready) host.confirmLater(this);
     if (confirms.waiting) host.awaitCommit(this);
   }
@@ -216,10 +270,30 @@ export class Channel {
 
   /** Sends the confirms that are due. */
   sendConfirms(): void {
-    const { confirms } = this;
-    if (this.closing || confirms === undefined || !confirms.ready) return;
-    const { tag, multiple } = confirms.take();
-    this.host.outbox.ack(this.number, tag, multiple);
+    const { confirms, host } = this;
+    if (this.closing || confirms === undefined) return;
+    while (confirms.next()) {
+      const { tag, multiple } = confirms;
+      if (confirms.rejected) host.send(this.number, "basic.nack", { deliveryTag: tag, multiple, requeue: false });
+      else host.outbox.ack(this.number, tag, multiple);
+    }
+  }
+
+  // Replies
+
+  /** Sends a reply to this channel's consumer of the reply queue. */
+  deliverReply(message: IncomingMessage, address: string): void {
+    const { host, replyConsumer } = this;
+    if (replyConsumer === undefined) return;
+    const fields = { consumerTag: replyConsumer.tag, deliveryTag: this.nextDeliveryTag(), redelivered: false };
+    const method = encodeMethod("basic.deliver", { ...fields, exchange: "", routingKey: address });
+    host.outbox.frame(FRAME_METHOD, this.number, method);
+    host.outbox.messageContent(this.number, message);
+  }
+
+  endReplies(): void {
+    if (this.replyConsumer !== undefined) this.host.replies.close(this.replyConsumer.address);
+    this.replyConsumer = undefined;
   }
 
   // The end
@@ -228,6 +302,9 @@ export class Channel {
   shut(): void {
     this.closing = true;
     this.confirms = undefined;
+    if (this.transaction !== undefined) this.rollBack(this.transaction);
+    this.transaction = undefined;
+    this.endReplies();
     this.content.reset();
     for (const consumer of this.consumers.values()) consumer.handle?.cancel();
     this.requeueAll();

@@ -19,6 +19,7 @@ import type { Logger } from "../../ports/logger.ts";
 import type { ByteSocket, SocketEvents } from "../../ports/net.ts";
 import type { Channel } from "./channel.ts";
 import { Dispatch, type DispatchHost } from "./dispatch.ts";
+import type { DirectReplies } from "./direct-replies.ts";
 import { connectionError, replyText, toAmqpError, type AmqpError } from "./errors.ts";
 import { FrameScanner } from "./frames.ts";
 import { Handshake, PROTOCOL_HEADER, type HandshakeHost, type Tuning } from "./handshake.ts";
@@ -27,6 +28,7 @@ import { encodeMethod } from "./methods.ts";
 import { type BufferPool, Outbox } from "./outbox.ts";
 import { Settles } from "./settles.ts";
 import { FRAME_HEARTBEAT, FRAME_METHOD, REPLY_CODES, type Method, type MethodFields, type MethodName } from "./spec.ts";
+import type { KeptPublish, TransactionBudget } from "./transaction.ts";
 
 /** How long a peer may take to answer our connection.close, ms. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -58,6 +60,8 @@ export interface ConnectionHost {
   readonly logger: Logger;
   readonly serverProperties: FieldTable;
   readonly buffers: BufferPool;
+  readonly replies: DirectReplies;
+  readonly transactions: TransactionBudget;
   /** The connection has something to send at the end of this turn. */
   flushLater(connection: Connection): void;
   awaitCommit(channel: Channel): void;
@@ -79,6 +83,8 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   readonly serverProperties: FieldTable;
   readonly outbox: Outbox;
   readonly settles: Settles;
+  readonly replies: DirectReplies;
+  readonly transactions: TransactionBudget;
   channelMax = 0;
   private readonly host: ConnectionHost;
   private readonly socket: ByteSocket;
@@ -110,6 +116,8 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.random = host.random;
     this.logger = host.logger;
     this.serverProperties = host.serverProperties;
+    this.replies = host.replies;
+    this.transactions = host.transactions;
     this.outbox = new Outbox(LIMITS.frameBytesMax, host.buffers, () => host.flushLater(this));
     this.settles = new Settles(host.broker);
     this.dispatch = new Dispatch(this);
@@ -246,6 +254,18 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
       if (this.phase === "open") answer();
       this.lower(HOLD_COMMIT);
     });
+  }
+
+  afterStored(answer: () => void): void {
+    this.raise(HOLD_COMMIT);
+    this.broker.whenStored(() => {
+      if (this.phase === "open") answer();
+      this.lower(HOLD_COMMIT);
+    });
+  }
+
+  publishKept(channel: Channel, kept: readonly KeptPublish[]): void {
+    this.dispatch.publishKept(channel, kept);
   }
 
   holdForGet(): () => void {

@@ -23,6 +23,7 @@ import {
   METHOD_BASIC_PUBLISH,
   type Method,
 } from "./spec.ts";
+import type { KeptPublish } from "./transaction.ts";
 
 /** Bytes of a basic.ack frame: 7 + ids 4 + tag 8 + bits 1 + end 1. */
 const ACK_FRAME_BYTES = 21;
@@ -109,6 +110,10 @@ export class Dispatch implements FrameHandler, PublishHooks {
 
   published(): void {
     this.host.published();
+  }
+
+  publishKept(channel: Channel, kept: readonly KeptPublish[]): void {
+    this.path.commit(channel, kept);
   }
 
   /** The chunk is parsed: nothing may point into it any longer. */

@@ -9,9 +9,11 @@ import type { Logger } from "../../ports/logger.ts";
 import type { ByteSocket, Listener, ListenOptions, Net } from "../../ports/net.ts";
 import type { Channel } from "./channel.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
+import { DirectReplies } from "./direct-replies.ts";
 import { connectionError } from "./errors.ts";
 import { BufferPool } from "./outbox.ts";
 import { serverProperties, type ServerIdentity } from "./server-properties.ts";
+import { TransactionBudget } from "./transaction.ts";
 
 /** How long clients get to answer connection.close at shutdown, ms. */
 const SHUTDOWN_MS = 1_000;
@@ -60,6 +62,8 @@ class Door implements AmqpDoor, ConnectionHost {
   readonly logger: Logger;
   readonly serverProperties: FieldTable;
   readonly buffers = new BufferPool();
+  readonly replies = new DirectReplies();
+  readonly transactions = new TransactionBudget();
   internalErrors = 0;
   private readonly net: Net;
   private readonly listeners: { readonly listener: Listener; readonly tls: boolean }[] = [];

@@ -169,8 +169,8 @@ export class Outbox {
     return at;
   }
 
-  /** The content of an incoming message (its body may be in pieces), for basic.return. */
-  returnedContent(channel: number, message: IncomingMessage): void {
+  /** The content of an incoming message (its body may be in pieces), for basic.return and for replies. */
+  messageContent(channel: number, message: IncomingMessage): void {
     const body = Buffer.concat(
       message.bodyParts
         .slice(0, message.bodyCount)

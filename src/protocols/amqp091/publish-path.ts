@@ -6,20 +6,12 @@
 import type { BrokerFacade, Route } from "../../broker/facade.ts";
 import { LIMITS } from "../../limits.ts";
 import { IncomingMessage } from "../../model/message.ts";
-import {
-  checkProperties,
-  DELIVERY_MODE_PERSISTENT,
-  FLAG_EXPIRATION,
-  FLAG_HEADERS,
-  FLAG_USER_ID,
-  propertyFlags,
-  propertyOffset,
-  readHeaders,
-  readShortProperty,
-} from "../../model/properties.ts";
+import { checkProperties, DELIVERY_MODE_PERSISTENT, propertyFlags } from "../../model/properties.ts";
 import type { Channel } from "./channel.ts";
 import type { ChannelHost } from "./channel-host.ts";
-import { channelError, connectionError } from "./errors.ts";
+import { isReplyAddress } from "./direct-replies.ts";
+import { channelError } from "./errors.ts";
+import { MEANINGFUL_FLAGS, readMeaning } from "./message-meaning.ts";
 import {
   CLASS_BASIC,
   FRAME_BODY,
@@ -31,13 +23,15 @@ import {
   METHOD_BASIC_PUBLISH,
   REPLY_CODES,
 } from "./spec.ts";
+import type { KeptPublish } from "./transaction.ts";
 
 const EMPTY = Buffer.alloc(0);
 const ROUTES_CACHED_MAX = 1024;
 /** The shortest whole message: method frame 7 + 9 + 1, header frame 7 + 14 + 1. */
 const MESSAGE_BYTES_MIN = 39;
-const CHECKED_FLAGS = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID;
-const LETTER_C = 0x43;
+const NO_COPIES: readonly string[] = [];
+/** The route to a direct reply-to address: straight to a channel. */
+const TO_REPLY: Route = { version: 0, perMessage: true, queueIds: [], delayedQueueIds: [] };
 
 /** What the path needs of the frame dispatch. */
 export interface PublishHooks {
@@ -169,13 +163,46 @@ export class PublishPath {
     const message = this.message;
     const { properties, propertiesStart, propertiesEnd } = message;
     const mode = checkProperties(properties, propertiesStart, propertiesEnd);
-    if ((propertyFlags(properties, propertiesStart) & CHECKED_FLAGS) !== 0) this.checkMeaning();
     message.persistent = mode === DELIVERY_MODE_PERSISTENT;
+    message.priority = 0;
+    message.expirationMs = -1;
+    message.delayMs = 0;
+    const flags = propertyFlags(properties, propertiesStart) & MEANINGFUL_FLAGS;
+    const copies = flags === 0 ? NO_COPIES : readMeaning(message, flags, channel);
     this.hooks.published();
-    const route = this.route();
-    const position = this.broker.publish(message, route);
-    if (mandatory && route.queueIds.length === 0) this.returnUnroutable(channel);
+    const route = copies.length === 0 ? this.route() : this.routeOf(message, copies);
+    if (channel.transaction === undefined) this.dispatch(channel, message, route, mandatory);
+    else channel.transaction.keepPublish(message, mandatory, copies);
+  }
+
+  /** Hands a message over; false when a full queue rejected it. */
+  private dispatch(channel: Channel, message: IncomingMessage, route: Route, mandatory: boolean): boolean {
+    let routed = route.queueIds.length > 0;
+    let position = 0;
+    if (route === TO_REPLY) routed = this.reply(message);
+    else position = this.broker.publish(message, route);
+    if (mandatory && !routed) this.returnUnroutable(channel, message);
     if (channel.confirms !== undefined) channel.notePublish(position);
+    return position >= 0;
+  }
+
+  /**
+   * tx.commit: publishes what the transaction kept. Every route is looked up before anything is published,
+   * so what is refused (404) is refused whole. Throws 406 when full queues rejected a part.
+   */
+  commit(channel: Channel, kept: readonly KeptPublish[]): void {
+    const routes = kept.map(({ message, copies }) => this.routeOf(message, copies));
+    let rejected = 0;
+    for (const [index, { message, mandatory }] of kept.entries()) {
+      if (!this.dispatch(channel, message, routes[index]!, mandatory)) rejected++;
+    }
+    if (rejected > 0) throw channelError("precondition-failed", "partial tx completion");
+  }
+
+  private reply(message: IncomingMessage): boolean {
+    const { envelope, envelopeStart, envelopeEnd } = message;
+    const address = envelope.toString("utf8", envelopeStart + 2, envelopeEnd);
+    return this.host.replies.send(message, address, this.host.session.vhost);
   }
 
   private route(): Route {
@@ -203,12 +230,8 @@ export class PublishPath {
     const name = envelope.toString("latin1", envelopeStart, envelopeEnd);
     let route = this.routes.get(name);
     if (route === undefined || route.version !== version) {
-      const keyAt = envelopeStart + 1 + envelope[envelopeStart]!;
-      const exchange = envelope.toString("utf8", envelopeStart + 1, keyAt);
-      const key = envelope.toString("utf8", keyAt + 1, envelopeEnd);
-      const properties = message.properties.subarray(message.propertiesStart, message.propertiesEnd);
-      route = this.broker.route(this.host.session, exchange, key, properties);
-      // Headers decide: every message asks again.
+      route = this.routeOf(message, NO_COPIES);
+      // More than the key decides: every message asks again.
       if (route.perMessage) return route;
       if (this.routes.size >= ROUTES_CACHED_MAX) this.routes.clear();
       this.routes.set(name, route);
@@ -219,29 +242,19 @@ export class PublishPath {
     return route;
   }
 
-  /** Properties whose values the broker answers for; only messages that have them pay for this. */
-  private checkMeaning(): void {
-    const { properties, propertiesStart, propertiesEnd } = this.message;
-    const user = readShortProperty(properties, propertiesStart, FLAG_USER_ID);
-    if (user !== undefined && user !== this.host.session.user && !this.host.session.mayImpersonate) {
-      const actual = this.host.session.user;
-      throw channelError(
-        "precondition-failed",
-        `user_id property set to '${user}' but authenticated user was '${actual}'`,
-      );
-    }
-    const expiration = readShortProperty(properties, propertiesStart, FLAG_EXPIRATION);
-    const fault = expiration === undefined ? undefined : expirationFault(expiration);
-    if (fault !== undefined) throw channelError("precondition-failed", `invalid expiration '${expiration}': ${fault}`);
-    if (!mayNameCopies(properties, propertiesStart, propertiesEnd)) return;
-    const headers = readHeaders(properties, propertiesStart, propertiesEnd);
-    if (headers.has("CC") || headers.has("BCC")) {
-      throw connectionError("not-implemented", "the headers CC and BCC are not available in this version");
-    }
+  /** Asks for the route of one message. Throws "not-found", "access-refused". */
+  private routeOf(message: IncomingMessage, copies: readonly string[]): Route {
+    const { envelope, envelopeStart, envelopeEnd } = message;
+    const keyAt = envelopeStart + 1 + envelope[envelopeStart]!;
+    const exchange = envelope.toString("utf8", envelopeStart + 1, keyAt);
+    const key = envelope.toString("utf8", keyAt + 1, envelopeEnd);
+    if (exchange === "" && isReplyAddress(key)) return TO_REPLY;
+    const properties = message.properties.subarray(message.propertiesStart, message.propertiesEnd);
+    return this.broker.route(this.host.session, exchange, key, properties, copies);
   }
 
-  private returnUnroutable(channel: Channel): void {
-    const { envelope, envelopeStart, envelopeEnd } = this.message;
+  private returnUnroutable(channel: Channel, message: IncomingMessage): void {
+    const { envelope, envelopeStart, envelopeEnd } = message;
     const keyAt = envelopeStart + 1 + envelope[envelopeStart]!;
     this.host.send(channel.number, "basic.return", {
       replyCode: REPLY_CODES["no-route"],
@@ -249,27 +262,8 @@ export class PublishPath {
       exchange: envelope.toString("utf8", envelopeStart + 1, keyAt),
       routingKey: envelope.toString("utf8", keyAt + 1, envelopeEnd),
     });
-    this.host.outbox.returnedContent(channel.number, this.message);
+    this.host.outbox.messageContent(channel.number, message);
   }
-}
-
-/** What is wrong with the property expiration (milliseconds as digits), in RabbitMQ's words. */
-function expirationFault(text: string): string | undefined {
-  const digits = /^[+-]?\d+/.exec(text)?.[0];
-  if (digits === undefined) return "no_integer";
-  if (digits.length < text.length) return `{leftover_string,"${text.slice(digits.length)}"}`;
-  return Number(digits) < 0 ? `{value_negative,${digits}}` : undefined;
-}
-
-/** False when the headers certainly hold no CC: a scan that costs less than decoding them. */
-function mayNameCopies(properties: Buffer, start: number, end: number): boolean {
-  const at = propertyOffset(properties, start, FLAG_HEADERS);
-  if (at < 0) return false;
-  const tableEnd = Math.min(end, at + 4 + readU32(properties, at));
-  for (let i = at; i + 1 < tableEnd; i++) {
-    if (properties[i] === LETTER_C && properties[i + 1] === LETTER_C) return true;
-  }
-  return false;
 }
 
 function readU32(bytes: Buffer, at: number): number {

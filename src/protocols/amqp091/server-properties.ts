@@ -11,14 +11,14 @@ export interface ServerIdentity {
 
 const CAPABILITIES: readonly (readonly [string, boolean])[] = [
   ["publisher_confirms", true],
-  ["exchange_exchange_bindings", false],
+  ["exchange_exchange_bindings", true],
   ["basic.nack", true],
   ["consumer_cancel_notify", true],
   ["connection.blocked", true],
   ["consumer_priorities", false],
   ["authentication_failure_close", true],
   ["per_consumer_qos", true],
-  ["direct_reply_to", false],
+  ["direct_reply_to", true],
 ];
 
 export function serverProperties(identity: ServerIdentity): FieldTable {

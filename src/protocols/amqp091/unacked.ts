@@ -1,6 +1,7 @@
 // Deliveries of one channel that wait for an ack: delivery tag -> queue, lane, sequence, consumer.
 //
 //   entries [head, tail), ascending by tag;   lane == FREE: already settled, skipped
+//                                             lane & HELD: acked in a transaction that is not committed
 //
 // Tags are usually dense, so an entry is found by subtraction; deliveries without ack leave gaps, and
 // then by bisection. Typed arrays, because a channel may hold a million. When the end of the arrays
@@ -10,6 +11,8 @@
 import { assert } from "../../assert.ts";
 
 const FREE = 0xffff;
+const HELD = 0x8000;
+const LANE_MASK = 0x7fff;
 const FIRST_CAPACITY = 16;
 // Shared by all channels that hold nothing, since most channels only publish.
 const NO_DOUBLES = new Float64Array(0);
@@ -39,7 +42,7 @@ export class Unacked {
 
   /** Adds a delivery; tags rise. */
   add(tag: number, queueId: number, lane: number, sequence: number, consumer: number): void {
-    assert(lane < FREE, "a lane number fits");
+    assert(lane < HELD, "a lane number fits");
     if (this.tail === this.tags.length) this.makeRoom();
     const at = this.tail++;
     this.tags[at] = tag;
@@ -59,11 +62,44 @@ export class Unacked {
   takeOne(tag: number, visit: RunVisitor): boolean {
     const at = this.find(tag);
     if (at < 0) return false;
+    this.takeAt(at, visit);
+    return true;
+  }
+
+  /** Takes out one delivery that `hold` has held. */
+  takeHeld(tag: number, visit: RunVisitor): void {
+    const at = this.locate(tag);
+    assert(at >= 0 && this.lanes[at] !== FREE, "a held delivery stays until its transaction ends");
+    this.takeAt(at, visit);
+  }
+
+  /**
+   * Marks deliveries as acked in a transaction: to the client they are unknown from now on. Calls
+   * `visit` with each tag. `multiple` and tag 0 as in `takeUpTo`. False when the tag is unknown.
+   */
+  hold(tag: number, multiple: boolean, visit: (tag: number) => void): boolean {
+    const at = tag === 0 && multiple ? this.tail - 1 : this.find(tag);
+    if (at < 0 && !(tag === 0 && multiple)) return false;
+    for (let i = multiple ? this.head : at; i <= at; i++) {
+      if ((this.lanes[i]! & HELD) !== 0) continue;
+      this.lanes[i] = this.lanes[i]! | HELD;
+      visit(this.tags[i]!);
+    }
+    return true;
+  }
+
+  /** The transaction is rolled back: what was held waits for an ack again. */
+  releaseHeld(): void {
+    for (let at = this.head; at < this.tail; at++) {
+      if (this.lanes[at] !== FREE) this.lanes[at] = this.lanes[at]! & LANE_MASK;
+    }
+  }
+
+  private takeAt(at: number, visit: RunVisitor): void {
     const sequence = this.sequences[at]!;
-    visit(this.queueIds[at]!, this.lanes[at]!, sequence, sequence);
+    visit(this.queueIds[at]!, this.lanes[at]! & LANE_MASK, sequence, sequence);
     this.release(at);
     this.skipFree();
-    return true;
   }
 
   /**
@@ -81,9 +117,9 @@ export class Unacked {
     let lane = 0;
     let first = 0;
     let last = 0;
-    while (this.head < end) {
-      const at = this.head++;
-      if (this.lanes[at] === FREE) continue;
+    for (let at = this.head; at < end; at++) {
+      // Settled, or held by a transaction.
+      if ((this.lanes[at]! & HELD) !== 0) continue;
       const sequence = this.sequences[at]!;
       if (this.queueIds[at] === queueId && this.lanes[at] === lane && sequence === last + 1) {
         last = sequence;
@@ -115,24 +151,26 @@ export class Unacked {
     }
   }
 
+  /** The place of a tag that the client may settle; -1 when there is none. */
   private find(tag: number): number {
+    const at = this.locate(tag);
+    return at < 0 || (this.lanes[at]! & HELD) !== 0 ? -1 : at;
+  }
+
+  private locate(tag: number): number {
     if (this.head === this.tail) return -1;
     const guess = this.head + (tag - this.tags[this.head]!);
-    if (guess >= this.head && guess < this.tail && this.tags[guess] === tag) return this.live(guess);
+    if (guess >= this.head && guess < this.tail && this.tags[guess] === tag) return guess;
     let low = this.head;
     let high = this.tail - 1;
     while (low <= high) {
       const middle = (low + high) >>> 1;
       const found = this.tags[middle]!;
-      if (found === tag) return this.live(middle);
+      if (found === tag) return middle;
       if (found < tag) low = middle + 1;
       else high = middle - 1;
     }
     return -1;
-  }
-
-  private live(at: number): number {
-    return this.lanes[at] === FREE ? -1 : at;
   }
 
   /** At the end of the arrays: compacts when at least half is free, else doubles. */
