@@ -47,7 +47,7 @@ import {
 } from "./queue-commands.ts";
 import { reconcileShard } from "./recovery.ts";
 import { RouteFinder } from "./route-finder.ts";
-import { type OpenSession, Sessions } from "./sessions.ts";
+import { OpenSession, Sessions } from "./sessions.ts";
 import type { Vhost } from "./topology.ts";
 
 export interface BrokerOptions {
@@ -126,7 +126,7 @@ export class Broker implements BrokerFacade {
     this.#gate = gate;
     this.#flow = flow;
     this.#startedAtMs = options.clock.wallMs();
-    this.management = createManagement({ namespace, sessions: this.#sessions, logins });
+    this.management = createManagement({ namespace, sessions: this.#sessions, logins, facade: this });
     namespace.meta.onCommitted(() => this.#metaCommitted());
   }
 
@@ -390,6 +390,8 @@ export class Broker implements BrokerFacade {
   }
 
   #sessionOf(session: Session): OpenSession {
+    // The broker's own sessions last for one request and are in no list.
+    if (session.id === 0 && session instanceof OpenSession) return session;
     const open = this.#sessions.get(session.id);
     assert(open !== undefined, "a session is used only while it is open");
     return open;

@@ -5,7 +5,10 @@
 import type { Logins } from "../access/logins.ts";
 import type { Namespace } from "../namespace.ts";
 import type { Sessions } from "../sessions.ts";
+import type { BrokerFacade } from "../facade.ts";
+import { MessageManagement } from "./messages.ts";
 import { SessionManagement } from "./sessions.ts";
+import { TopologyManagement } from "./topology.ts";
 import { UserManagement } from "./users.ts";
 import { VhostManagement } from "./vhosts.ts";
 
@@ -13,21 +16,27 @@ export interface ManagementParts {
   readonly namespace: Namespace;
   readonly sessions: Sessions;
   readonly logins: Logins;
+  readonly facade: BrokerFacade;
 }
 
 export interface Management {
   readonly vhosts: VhostManagement;
   readonly users: UserManagement;
+  readonly topology: TopologyManagement;
+  readonly messages: MessageManagement;
   readonly sessions: SessionManagement;
   /** Resolves once everything that was changed so far is durable. */
   committed(): Promise<void>;
 }
 
-export function createManagement({ namespace, sessions, logins }: ManagementParts): Management {
+export function createManagement(parts: ManagementParts): Management {
+  const { namespace, sessions, logins, facade } = parts;
   return {
     vhosts: new VhostManagement(namespace, sessions),
     users: new UserManagement(namespace, sessions, logins),
+    topology: new TopologyManagement(parts),
+    messages: new MessageManagement(parts),
     sessions: new SessionManagement(sessions),
-    committed: () => new Promise((resolve) => namespace.meta.whenCommitted(resolve)),
+    committed: () => new Promise((resolve) => facade.whenMetaCommitted(resolve)),
   };
 }

@@ -1,7 +1,7 @@
 // Vhosts and their limits, for administrators.
 
 import { BrokerError } from "../../model/errors.ts";
-import { requireRole, type Actor } from "../access/roles.ts";
+import { hasRole, requireRole, type Actor } from "../access/roles.ts";
 import type { VhostLimits, VhostRecord } from "../effects.ts";
 import type { Namespace } from "../namespace.ts";
 import type { Sessions } from "../sessions.ts";
@@ -32,6 +32,17 @@ export class VhostManagement {
 
   get(name: string): VhostView | undefined {
     return this.list().find((vhost) => vhost.name === name);
+  }
+
+  /** The vhosts that somebody sees: where the user may enter; all for monitoring and administrators. */
+  visibleTo(actor: Actor): readonly VhostView[] {
+    if (hasRole(actor, "admin") || actor.tags.includes("monitoring")) return this.list();
+    return this.list().filter(({ name }) => this.mayEnter(actor, name));
+  }
+
+  /** The user has a permission in the vhost. */
+  mayEnter({ user }: Actor, vhost: string): boolean {
+    return this.#namespace.state.access.permission(vhost, user) !== undefined;
   }
 
   /**
