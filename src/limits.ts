@@ -18,6 +18,10 @@ export const LIMITS = {
   connectionsMax: 20_000,
   /** A peer that has not finished its handshake by then is dropped, ms. */
   handshakeTimeoutMs: 10_000,
+  /** Connections that have not finished their handshake; more are dropped. */
+  handshakesMax: 4096,
+  /** Largest frame, and bytes held back while a password is checked, before the handshake is done. */
+  handshakeBytesMax: 16 * KIB,
   heartbeatDefaultS: 60,
   /** Deliveries that wait for an ack on one channel when the consumer set no prefetch. */
   unackedPerChannelMax: 1_000_000,
@@ -106,6 +110,7 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.frameBytesMin <= LIMITS.frameBytesMax, "frame limits are ordered");
+assert(LIMITS.handshakeBytesMax <= LIMITS.frameBytesMax, "a frame of the handshake is no larger than others");
 assert(LIMITS.loginBackoffMaxMs < LIMITS.handshakeTimeoutMs, "a login that waits is answered within its handshake");
 assert(LIMITS.commitBacklogLowBytes < LIMITS.commitBacklogHighBytes, "flow watermarks are ordered");
 assert(LIMITS.messageBytesMax + 4096 <= LIMITS.segmentBytes, "the largest message fits a segment");

@@ -10,12 +10,20 @@ export interface SocketEvents {
   close(error?: Error): void;
 }
 
+/** The subject of a certificate that the peer has shown and that was verified. */
+export interface PeerCertificate {
+  /** Undefined unless there is exactly one. */
+  readonly commonName: string | undefined;
+}
+
 export interface ByteSocket {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly localAddress: string;
   readonly localPort: number;
   readonly encrypted: boolean;
+  /** Undefined without TLS, and for a peer that has shown none or one that nobody vouches for. */
+  readonly peerCertificate: PeerCertificate | undefined;
   /** Bytes accepted by `write` and not yet handed to the kernel. */
   readonly unsentBytes: number;
   attach(events: SocketEvents): void;

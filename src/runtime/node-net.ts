@@ -5,8 +5,8 @@
 // garbage costs pauses of several milliseconds.
 
 import { createServer, type AddressInfo, type Server, Socket, type SocketConstructorOpts } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
-import type { ByteSocket, Listener, ListenOptions, Net, SocketEvents } from "../ports/net.ts";
+import { createServer as createTlsServer, TLSSocket } from "node:tls";
+import type { ByteSocket, Listener, ListenOptions, Net, PeerCertificate, SocketEvents } from "../ports/net.ts";
 
 /** Connections that wait in the kernel to be accepted; fleets of clients reconnect at the same moment. */
 const BACKLOG = 1024;
@@ -78,6 +78,14 @@ function readInto(accepted: Socket, buffer: Buffer, reader: Reader): Socket {
   return new Socket(options as SocketConstructorOpts);
 }
 
+function certificateOf(socket: TLSSocket): PeerCertificate | undefined {
+  if (!socket.authorized) return undefined;
+  // Node's types know neither that a subject is missing without a certificate nor that names may be several.
+  const { subject } = socket.getPeerCertificate() as { subject?: { CN?: string | readonly string[] } };
+  if (subject === undefined) return undefined;
+  return { commonName: typeof subject.CN === "string" ? subject.CN : undefined };
+}
+
 class NodeListener implements Listener {
   readonly host: string;
   readonly port: number;
@@ -102,6 +110,7 @@ class NodeSocket implements ByteSocket {
   readonly localAddress: string;
   readonly localPort: number;
   readonly encrypted: boolean;
+  readonly peerCertificate: PeerCertificate | undefined;
   private readonly socket: Socket;
   private events: SocketEvents | undefined = undefined;
   private error: Error | undefined = undefined;
@@ -113,6 +122,7 @@ class NodeSocket implements ByteSocket {
     this.socket = socket;
     this.reader = reader;
     this.encrypted = encrypted;
+    this.peerCertificate = socket instanceof TLSSocket ? certificateOf(socket) : undefined;
     this.remoteAddress = socket.remoteAddress ?? "";
     this.remotePort = socket.remotePort ?? 0;
     this.localAddress = socket.localAddress ?? "";

@@ -5,6 +5,7 @@ import type {
   AuthenticatedUser,
   BindingDeclaration,
   BrokerFacade,
+  ClientConnection,
   ExchangeBindingDeclaration,
   ExchangeDeclaration,
   Login,
@@ -56,6 +57,7 @@ export class FakeBroker implements BrokerFacade {
   exchangeBindings: ExchangeBindingDeclaration[] = [];
   readonly settled: { queueId: number; first: number; last: number; reason: SettleReason }[] = [];
   readonly sessions = new Set<Session>();
+  readonly clients = new Map<Session, ClientConnection>();
   topologyVersion = 1;
   committed = 0;
   publishBlocked: "memory" | "disk" | undefined = undefined;
@@ -132,15 +134,16 @@ export class FakeBroker implements BrokerFacade {
     else this.logins.push(answer);
   }
 
-  openSession(user: string, vhost: string): Session {
+  openSession(user: string, vhost: string, client?: ClientConnection): Session {
     if (vhost !== "/") throw new BrokerError("not-allowed", `vhost ${vhost} not found`);
     const session = { id: this.sessions.size + 1, user, vhost, mayImpersonate: false };
     this.sessions.add(session);
+    if (client !== undefined) this.clients.set(session, client);
     return session;
   }
 
-  logInByCertificate(): undefined {
-    return undefined;
+  logInByCertificate(name: string): AuthenticatedUser | undefined {
+    return name === "guest" ? { name, tags: [] } : undefined;
   }
 
   checkChannelLimit(): void {
@@ -149,6 +152,7 @@ export class FakeBroker implements BrokerFacade {
 
   closeSession(session: Session): void {
     this.sessions.delete(session);
+    this.clients.delete(session);
   }
 
   declareExchange(_session: Session, declaration: ExchangeDeclaration): void {

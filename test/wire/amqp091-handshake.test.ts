@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { LIMITS } from "../../src/limits.ts";
 import { encodeTable } from "../../src/model/field-table.ts";
 import { type Client, PROTOCOL_HEADER, World } from "./amqp091-world.ts";
 
@@ -264,4 +265,60 @@ test("update-secret is accepted", async () => {
   const client = (await World.open()).open();
   client.send(0, "connection.update-secret", { newSecret: Buffer.from("s"), reason: "rotation" });
   client.expect("connection.update-secret-ok");
+});
+
+test("a verified client certificate logs in as its common name by EXTERNAL, which is offered to it alone", async () => {
+  const world = await World.open();
+  const offered = (client: Client): string => {
+    client.raw(PROTOCOL_HEADER);
+    return client.expect("connection.start").mechanisms.toString();
+  };
+  const client = world.connect("10.0.0.1", { commonName: "guest" });
+  assert.equal(offered(client), "AMQPLAIN PLAIN EXTERNAL");
+  startOk(client, "EXTERNAL", Buffer.alloc(0));
+  client.expect("connection.tune");
+
+  const stranger = world.connect("10.0.0.1", { commonName: "mallory" });
+  offered(stranger);
+  startOk(stranger, "EXTERNAL", Buffer.alloc(0), ["authentication_failure_close"]);
+  const close = stranger.expect("connection.close");
+  assert.equal(close.replyCode, 403);
+  assert.match(close.replyText, /Login was refused using authentication mechanism EXTERNAL/);
+
+  for (const certificate of [undefined, { commonName: undefined }]) {
+    const nameless = world.connect("127.0.0.1", certificate);
+    assert.equal(offered(nameless), "AMQPLAIN PLAIN");
+    startOk(nameless, "EXTERNAL", Buffer.alloc(0));
+    assert.equal(nameless.expect("connection.close").replyCode, 503);
+  }
+});
+
+test("before the login a frame is small, and what is sent while a password is checked is little", async () => {
+  const world = await World.open();
+  const large = world.connect();
+  large.raw(PROTOCOL_HEADER);
+  large.received();
+  large.raw(Buffer.from("0100000000500000", "hex"));
+  assert.equal(large.expect("connection.close").replyCode, 501);
+
+  world.broker.logins = [];
+  const eager = world.connect();
+  eager.raw(PROTOCOL_HEADER);
+  eager.received();
+  startOk(eager, "PLAIN", plain("guest", "guest"));
+  eager.raw(Buffer.alloc(20_000));
+  assert.equal(eager.expect("connection.close").replyCode, 506);
+  assert.equal(eager.socket.ended, true);
+});
+
+test("connections that do not finish their handshake are bounded; one that does makes room", async () => {
+  const world = await World.open();
+  const waiting = Array.from({ length: LIMITS.handshakesMax }, () => world.connect());
+  assert.equal(waiting.at(-1)?.socket.destroyed, false);
+  assert.equal(world.connect().socket.destroyed, true);
+  waiting[0]?.logIn();
+  assert.equal(world.connect().socket.destroyed, false);
+  world.clock.advance(LIMITS.handshakeTimeoutMs);
+  assert.equal(waiting[1]?.socket.destroyed, true);
+  assert.equal(waiting[0]?.socket.destroyed, false);
 });

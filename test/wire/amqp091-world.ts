@@ -6,7 +6,7 @@ import type { MessageProperties } from "../../src/model/properties.ts";
 import { decodeProperties, encodeProperties } from "../../src/model/properties.ts";
 import type { Clock, Timer } from "../../src/ports/clock.ts";
 import type { Logger } from "../../src/ports/logger.ts";
-import type { ByteSocket, SocketEvents } from "../../src/ports/net.ts";
+import type { ByteSocket, PeerCertificate, SocketEvents } from "../../src/ports/net.ts";
 import { type AmqpDoor, startAmqpDoor } from "../../src/protocols/amqp091/door.ts";
 import { decodeMethod, encodeMethod } from "../../src/protocols/amqp091/methods.ts";
 import type { Method, MethodFields, MethodName, MethodOf } from "../../src/protocols/amqp091/spec.ts";
@@ -56,6 +56,7 @@ export class MemorySocket implements ByteSocket {
   readonly localAddress = "127.0.0.1";
   readonly localPort = 5672;
   readonly encrypted = false;
+  peerCertificate: PeerCertificate | undefined = undefined;
   unsentBytes = 0;
   /** Written bytes stay unsent until `flush`. */
   stuck = false;
@@ -165,9 +166,10 @@ export class World {
     return world;
   }
 
-  connect(remoteAddress = "127.0.0.1"): Client {
+  connect(remoteAddress = "127.0.0.1", peerCertificate?: PeerCertificate): Client {
     const socket = new MemorySocket();
     socket.remoteAddress = remoteAddress;
+    socket.peerCertificate = peerCertificate;
     this.door.accept(socket);
     return new Client(this, socket);
   }

@@ -37,11 +37,12 @@ export function consume(channel: Channel, method: MethodOf<"basic.consume">): vo
     );
   }
   const tag = freshTag(channel, method.consumerTag);
-  const consumer = channel.addConsumer(tag, method.noAck);
+  const { noAck, exclusive } = method;
+  const consumer = channel.addConsumer(tag, { noAck, exclusive, priority: 0, arguments: method.arguments });
   try {
     consumer.handle = host.broker.consume(host.session, queue, consumer, {
-      noAck: method.noAck,
-      exclusive: method.exclusive,
+      noAck,
+      exclusive,
     });
   } catch (error) {
     channel.removeConsumer(consumer);

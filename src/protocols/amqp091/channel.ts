@@ -13,7 +13,7 @@ import { SETTLE_REJECTED } from "../../model/delivery.ts";
 import type { ChannelHost } from "./channel-host.ts";
 import { Confirms } from "./confirms.ts";
 import { ContentAssembly } from "./content.ts";
-import { ChannelConsumer } from "./deliver.ts";
+import { ChannelConsumer, type ConsumerWishes } from "./deliver.ts";
 import type { IncomingMessage } from "../../model/message.ts";
 import type { ReplyConsumer } from "./direct-replies.ts";
 import { channelError } from "./errors.ts";
@@ -107,6 +107,14 @@ export class Channel {
     }
   }
 
+  get globalPrefetch(): number {
+    return this.sharedPrefetch;
+  }
+
+  get unackedCount(): number {
+    return this.unacked.count;
+  }
+
   /** basic.qos with global: concerns the consumers that are there as well; 0 is no limit. */
   sharePrefetch(count: number): void {
     this.sharedPrefetch = count;
@@ -126,12 +134,12 @@ export class Channel {
   // Consumers
 
   /** Throws "resource-limit" wording 406 above LIMITS.consumersPerChannelMax. */
-  addConsumer(tag: string, noAck: boolean): ChannelConsumer {
+  addConsumer(tag: string, wishes: ConsumerWishes): ChannelConsumer {
     if (this.consumers.size >= LIMITS.consumersPerChannelMax) {
       throw channelError("precondition-failed", `the channel has ${this.consumers.size} consumers, which is the limit`);
     }
     const number = this.freeNumbers.pop() ?? this.numbered.length;
-    const consumer = new ChannelConsumer(this, tag, number, { noAck, prefetch: this.prefetch });
+    const consumer = new ChannelConsumer(this, tag, number, { ...wishes, prefetch: this.prefetch });
     this.numbered[number] = consumer;
     this.consumers.set(tag, consumer);
     return consumer;

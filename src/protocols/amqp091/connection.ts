@@ -11,17 +11,18 @@
 //   budget    this turn has parsed enough for this connection
 
 import { assert } from "../../assert.ts";
-import type { BrokerFacade, Session } from "../../broker/facade.ts";
+import type { BrokerFacade, ChannelView, Session } from "../../broker/facade.ts";
 import { LIMITS } from "../../limits.ts";
 import type { FieldTable } from "../../model/field-table.ts";
 import type { Clock, Random, Timer } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { ByteSocket, SocketEvents } from "../../ports/net.ts";
 import type { Channel } from "./channel.ts";
+import { ClientView, viewOf } from "./client-view.ts";
 import { Dispatch, type DispatchHost } from "./dispatch.ts";
 import type { DirectReplies } from "./direct-replies.ts";
 import { connectionError, replyText, toAmqpError, type AmqpError } from "./errors.ts";
-import { FrameScanner } from "./frames.ts";
+import { FrameScanner, HELD_BYTES_MAX } from "./frames.ts";
 import { Handshake, PROTOCOL_HEADER, type HandshakeHost, type Tuning } from "./handshake.ts";
 import { Heartbeat, type HeartbeatEvents } from "./heartbeat.ts";
 import { encodeMethod } from "./methods.ts";
@@ -69,6 +70,8 @@ export interface ConnectionHost {
   awaitFlow(connection: Connection): void;
   /** Throws 530 when there are too many connections. */
   sessionOpened(): void;
+  /** The connection no longer counts among those in their handshake. */
+  handshakeDone(connection: Connection): void;
   countInternalError(): void;
   ended(connection: Connection): void;
 }
@@ -86,6 +89,11 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   readonly replies: DirectReplies;
   readonly transactions: TransactionBudget;
   channelMax = 0;
+  /** Unix time, ms. */
+  readonly connectedAtMs: number;
+  receivedBytes = 0;
+  sentBytes = 0;
+  tuning: Tuning = { channelMax: 0, frameBytesMax: LIMITS.frameBytesMax, heartbeatS: 0 };
   private readonly host: ConnectionHost;
   private readonly socket: ByteSocket;
   private readonly scanner: FrameScanner;
@@ -94,7 +102,6 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   private readonly heartbeat: Heartbeat;
   private header: Buffer = Buffer.alloc(0);
   private opened: Session | undefined = undefined;
-  private heartbeatS = 0;
   private flags = 0;
   private parsing = false;
   private socketPaused = false;
@@ -121,7 +128,8 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.outbox = new Outbox(LIMITS.frameBytesMax, host.buffers, () => host.flushLater(this));
     this.settles = new Settles(host.broker);
     this.dispatch = new Dispatch(this);
-    this.scanner = new FrameScanner(this.dispatch, LIMITS.frameBytesMax);
+    this.scanner = new FrameScanner(this.dispatch, LIMITS.handshakeBytesMax, LIMITS.handshakeBytesMax);
+    this.connectedAtMs = host.clock.wallMs();
     this.handshake = new Handshake(this);
     this.heartbeat = new Heartbeat(host.clock, this);
     this.timer = host.clock.after(LIMITS.handshakeTimeoutMs, () => this.handshakeTimeout());
@@ -146,6 +154,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   data(chunk: Buffer): void {
     if (this.phase === "gone" || this.endAfterFlush) return;
     this.heartbeat.received();
+    this.receivedBytes += chunk.length;
     if (this.holding) this.pauseSocket();
     this.spend(chunk.length);
     this.parse(() => {
@@ -342,6 +351,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     }
     this.confirming.length = 0;
     if (this.outbox.size > 0) {
+      this.sentBytes += this.outbox.size;
       this.socket.write(this.outbox.take());
       if (this.socket.unsentBytes === 0) this.outbox.takenIsSent();
       this.heartbeat.wrote();
@@ -378,6 +388,24 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     });
   }
 
+  get certificateName(): string | undefined {
+    return this.socket.peerCertificate?.commonName;
+  }
+
+  acceptsCertificate(name: string): boolean {
+    const found = this.broker.logInByCertificate(name, isLoopback(this.socket.remoteAddress));
+    if (found === undefined) this.logger.warn("a certificate was refused", { name, from: this.socket.remoteAddress });
+    return found !== undefined;
+  }
+
+  get clientProperties(): FieldTable {
+    return this.handshake.clientProperties;
+  }
+
+  channelViews(): readonly ChannelView[] {
+    return [...this.dispatch.channels.values()].map(viewOf);
+  }
+
   private answerLogin(answer: () => void): void {
     if (this.phase !== "handshake") return;
     try {
@@ -389,17 +417,19 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   }
 
   tuned(tuning: Tuning): void {
+    this.tuning = tuning;
     this.channelMax = tuning.channelMax;
     this.scanner.frameBytesMax = tuning.frameBytesMax;
     this.outbox.frameBytesMax = tuning.frameBytesMax;
-    this.heartbeatS = tuning.heartbeatS;
-    this.heartbeat.start(this.heartbeatS);
+    this.heartbeat.start(tuning.heartbeatS);
   }
 
   openSession(user: string, vhost: string): void {
     this.host.sessionOpened();
-    this.opened = this.broker.openSession(user, vhost);
+    this.opened = this.broker.openSession(user, vhost, new ClientView(this, this.socket));
     this.phase = "open";
+    this.scanner.heldBytesMax = HELD_BYTES_MAX;
+    this.host.handshakeDone(this);
     this.timer?.cancel();
     this.timer = undefined;
     this.logger.debug("a connection was opened", {

@@ -3,6 +3,7 @@
 // has the layout of the wire; nothing is allocated per message.
 
 import type { Consumer, DeliverySink } from "../../model/delivery.ts";
+import type { FieldTable } from "../../model/field-table.ts";
 import { copyRange, recordEnvelopeEnd } from "../../model/message.ts";
 import { withIntegerHeader } from "../../model/properties.ts";
 import type { Channel } from "./channel.ts";
@@ -13,11 +14,23 @@ export const DELIVERY_COUNT_HEADER = "x-delivery-count";
 /** Delivery tag and the redelivered bit. */
 const TAG_BYTES = 9;
 
+/** What basic.consume asks for. */
+export interface ConsumerWishes {
+  readonly noAck: boolean;
+  readonly exclusive: boolean;
+  /** x-priority; 0 by default. */
+  readonly priority: number;
+  readonly arguments: FieldTable;
+}
+
 /** One basic.consume. `number` names it in the channel's unacked deliveries. */
 export class ChannelConsumer implements DeliverySink {
   readonly tag: string;
   readonly number: number;
   readonly noAck: boolean;
+  readonly exclusive: boolean;
+  readonly priority: number;
+  readonly arguments: FieldTable;
   /** Deliveries that may wait for an ack; 0: no limit of its own. */
   readonly prefetch: number;
   /** Deliveries that wait for an ack. */
@@ -29,17 +42,15 @@ export class ChannelConsumer implements DeliverySink {
   private readonly channel: Channel;
   private readonly template: Buffer;
 
-  constructor(
-    channel: Channel,
-    tag: string,
-    number: number,
-    settings: { readonly noAck: boolean; readonly prefetch: number },
-  ) {
+  constructor(channel: Channel, tag: string, number: number, settings: ConsumerWishes & { readonly prefetch: number }) {
     this.channel = channel;
     this.tag = tag;
     this.number = number;
     this.noAck = settings.noAck;
     this.prefetch = settings.prefetch;
+    this.exclusive = settings.exclusive;
+    this.priority = settings.priority;
+    this.arguments = settings.arguments;
     this.template = deliverTemplate(channel.number, tag);
   }
 

@@ -68,6 +68,7 @@ class Door implements AmqpDoor, ConnectionHost {
   private readonly net: Net;
   private readonly listeners: { readonly listener: Listener; readonly tls: boolean }[] = [];
   private readonly connections = new Set<Connection>();
+  private readonly inHandshake = new Set<Connection>();
   private readonly heldByFlow = new Set<Connection>();
   private flushing: Connection[] = [];
   private awaitingCommit: Channel[] = [];
@@ -107,12 +108,16 @@ class Door implements AmqpDoor, ConnectionHost {
   }
 
   accept(socket: ByteSocket): void {
-    if (this.stopping || this.connections.size >= LIMITS.connectionsMax + SOCKETS_SPARE) {
-      this.logger.warn("a connection was refused", { from: socket.remoteAddress, open: this.connections.size });
+    const full = this.connections.size >= LIMITS.connectionsMax + SOCKETS_SPARE;
+    if (this.stopping || full || this.inHandshake.size >= LIMITS.handshakesMax) {
+      const [open, handshakes] = [this.connections.size, this.inHandshake.size];
+      this.logger.warn("a connection was refused", { from: socket.remoteAddress, open, handshakes });
       socket.destroy();
       return;
     }
-    this.connections.add(new Connection(socket, this));
+    const connection = new Connection(socket, this);
+    this.connections.add(connection);
+    this.inHandshake.add(connection);
   }
 
   // What connections ask of the door
@@ -120,6 +125,10 @@ class Door implements AmqpDoor, ConnectionHost {
   sessionOpened(): void {
     if (this.connections.size <= LIMITS.connectionsMax) return;
     throw connectionError("not-allowed", `access refused: the connection limit (${LIMITS.connectionsMax}) is reached`);
+  }
+
+  handshakeDone(connection: Connection): void {
+    this.inHandshake.delete(connection);
   }
 
   flushLater(connection: Connection): void {
@@ -170,6 +179,7 @@ class Door implements AmqpDoor, ConnectionHost {
 
   ended(connection: Connection): void {
     this.connections.delete(connection);
+    this.inHandshake.delete(connection);
     this.heldByFlow.delete(connection);
     if (this.connections.size === 0) this.stopped?.();
   }

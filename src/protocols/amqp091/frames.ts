@@ -12,7 +12,7 @@ import { connectionError } from "./errors.ts";
 
 const EMPTY = Buffer.alloc(0);
 /** A paused socket may still hand over what it had read; more than this is a peer that cannot be held. */
-const HELD_BYTES_MAX = 4 * 1024 * 1024;
+export const HELD_BYTES_MAX = 4 * 1024 * 1024;
 /** A larger rest buffer is given back when it is empty. */
 const REST_KEPT_BYTES = 32 * 1024;
 
@@ -31,14 +31,17 @@ export interface FrameHandler {
 export class FrameScanner {
   /** Largest frame that the peer may send, bytes, with its overhead (FRAME_TOLERANCE comes on top). */
   frameBytesMax: number;
+  /** Bytes that may be kept while the handler holds. */
+  heldBytesMax: number;
   private readonly handler: FrameHandler;
   private rest = EMPTY;
   private restStart = 0;
   private restEnd = 0;
 
-  constructor(handler: FrameHandler, frameBytesMax: number) {
+  constructor(handler: FrameHandler, frameBytesMax: number, heldBytesMax = HELD_BYTES_MAX) {
     this.handler = handler;
     this.frameBytesMax = frameBytesMax;
+    this.heldBytesMax = heldBytesMax;
   }
 
   /** Bytes kept from earlier chunks. */
@@ -141,7 +144,7 @@ export class FrameScanner {
   private keep(chunk: Buffer, at: number): void {
     if (at >= chunk.length) return;
     this.append(chunk, at, chunk.length);
-    if (this.handler.holding && this.restBytes > HELD_BYTES_MAX) {
+    if (this.handler.holding && this.restBytes > this.heldBytesMax) {
       throw connectionError("resource-error", "the peer sends on although its connection is held");
     }
   }

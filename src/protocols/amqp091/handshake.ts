@@ -7,8 +7,8 @@
 
 import { LIMITS } from "../../limits.ts";
 import { EMPTY_TABLE, type FieldTable } from "../../model/field-table.ts";
-import { connectionError } from "./errors.ts";
-import { MECHANISMS, readCredentials } from "./sasl.ts";
+import { connectionError, type AmqpError } from "./errors.ts";
+import { EXTERNAL, MECHANISMS, readCredentials } from "./sasl.ts";
 import type { Method, MethodFields, MethodName, MethodOf } from "./spec.ts";
 
 export const PROTOCOL_HEADER = Buffer.from("AMQP\0\0\x09\x01", "latin1");
@@ -20,6 +20,10 @@ export interface HandshakeHost {
   send<N extends MethodName>(channel: number, name: N, fields: MethodFields<N>): void;
   /** Calls `answer` once, perhaps later; until then no further method is handled. */
   authenticate(user: string, password: string, answer: (accepted: boolean) => void): void;
+  /** The name in the client's certificate, which was verified; undefined without one. */
+  readonly certificateName: string | undefined;
+  /** True when the user that the certificate names may log in. */
+  acceptsCertificate(name: string): boolean;
   tuned(tuning: Tuning): void;
   /** Throws BrokerError or AmqpError when the vhost is refused. */
   openSession(user: string, vhost: string): void;
@@ -39,6 +43,8 @@ export class Handshake {
   private awaited: Awaited = "start-ok";
   private user = "";
   private capabilities: FieldTable = EMPTY_TABLE;
+  /** What the client says about itself. */
+  clientProperties: FieldTable = EMPTY_TABLE;
 
   constructor(host: HandshakeHost) {
     this.host = host;
@@ -68,7 +74,7 @@ export class Handshake {
       versionMajor: 0,
       versionMinor: 9,
       serverProperties: this.host.serverProperties,
-      mechanisms: Buffer.from(MECHANISMS),
+      mechanisms: Buffer.from(this.host.certificateName === undefined ? MECHANISMS : `${MECHANISMS} ${EXTERNAL}`),
       locales: Buffer.from("en_US"),
     });
   }
@@ -87,12 +93,17 @@ export class Handshake {
   private startOk(method: MethodOf<"connection.start-ok">): void {
     const capabilities = method.clientProperties.get("capabilities");
     if (capabilities instanceof Map) this.capabilities = capabilities;
-    const { user, password } = readCredentials(method.mechanism, method.response);
+    this.clientProperties = method.clientProperties;
+    const { mechanism } = method;
+    const { certificateName } = this.host;
+    if (mechanism === EXTERNAL && certificateName !== undefined) {
+      if (!this.host.acceptsCertificate(certificateName)) throw loginRefused(mechanism);
+      this.loggedIn(certificateName);
+      return;
+    }
+    const { user, password } = readCredentials(mechanism, method.response);
     this.host.authenticate(user, password, (accepted) => {
-      if (!accepted) {
-        const text = `Login was refused using authentication mechanism ${method.mechanism}.`;
-        throw connectionError("access-refused", `${text} For details see the broker logfile.`);
-      }
+      if (!accepted) throw loginRefused(mechanism);
       this.loggedIn(user);
     });
   }
@@ -120,6 +131,11 @@ export class Handshake {
     this.awaited = "nothing";
     this.host.send(0, "connection.open-ok", { knownHosts: "" });
   }
+}
+
+function loginRefused(mechanism: string): AmqpError {
+  const text = `Login was refused using authentication mechanism ${mechanism}.`;
+  return connectionError("access-refused", `${text} For details see the broker logfile.`);
 }
 
 /** Zero means "no limit", which is more than any limit. */

@@ -1,11 +1,14 @@
 // The login mechanisms: what a client's response says, before anybody checks it.
 //   PLAIN     authzid NUL user NUL password (RFC 4616; authzid is ignored)
 //   AMQPLAIN  a field table without its size: LOGIN, PASSWORD
+//   EXTERNAL  nothing: the client's certificate speaks (RFC 4422 appendix A)
 
 import { decodeTableEntries } from "../../model/field-table.ts";
 import { connectionError } from "./errors.ts";
 
 export const MECHANISMS = "AMQPLAIN PLAIN";
+/** Offered to a peer whose certificate was verified: the user is its common name. */
+export const EXTERNAL = "EXTERNAL";
 
 export interface Credentials {
   readonly user: string;
