@@ -81,8 +81,8 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   });
   const { created, deleted } = reconcileShard(state.topology, options.shard);
   if (created > 0 || deleted > 0) options.logger.info("finished what a crash cut off", { created, deleted });
-  const { shard, random } = options;
-  const namespace = new Namespace({ state, meta, shard, random, gate });
+  const namespace = new Namespace({ ...options, state, meta, gate });
+  namespace.applyPolicies();
   meta.snapshotAtStart(state);
   const logins = new Logins({
     ...options,

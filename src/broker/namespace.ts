@@ -3,14 +3,19 @@
 
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
+import { EMPTY_TABLE, type FieldTable } from "../model/field-table.ts";
 import type { ShardPort } from "../queues/shard-port.ts";
-import type { Random } from "../ports/clock.ts";
+import type { Clock, Random } from "../ports/clock.ts";
+import type { Logger } from "../ports/logger.ts";
 import type { CommitGate } from "./commit-gate.ts";
 import type { Effect, QueueRecord } from "./effects.ts";
 import { unavailable, type MetaLog } from "./meta-log.ts";
+import type { MetaState } from "./meta-state.ts";
+import { deadLetterQueueName, Policies } from "./policies/effective-policy.ts";
+import { isPolicyEffect, type PolicyEffect } from "./policies/policy-effects.ts";
+import { PolicyUpdates } from "./policies/policy-updates.ts";
 import { preconditionFailed } from "./refusals.ts";
 import type { Queue, Topology } from "./topology.ts";
-import type { MetaState } from "./meta-state.ts";
 
 /** Ids are reserved in blocks, so that a queue without a log entry of its own costs no write. */
 const ID_BLOCK = 1024;
@@ -21,6 +26,8 @@ export interface NamespaceParts {
   readonly meta: MetaLog;
   readonly shard: ShardPort;
   readonly random: Random;
+  readonly clock: Clock;
+  readonly logger: Logger;
   readonly gate: CommitGate;
 }
 
@@ -31,6 +38,9 @@ export class Namespace {
   readonly shard: ShardPort;
   readonly random: Random;
   readonly #gate: CommitGate;
+  readonly #logger: Logger;
+  readonly #policies: Policies;
+  readonly #policyUpdates: PolicyUpdates;
   #nextQueueId: number;
 
   constructor(parts: NamespaceParts) {
@@ -40,7 +50,15 @@ export class Namespace {
     this.shard = parts.shard;
     this.random = parts.random;
     this.#gate = parts.gate;
+    this.#logger = parts.logger;
     this.#nextQueueId = parts.state.topology.reservedIdEnd;
+    this.#policies = new Policies(parts.state.policies);
+    this.#policyUpdates = new PolicyUpdates({
+      topology: this.topology,
+      policies: this.#policies,
+      clock: parts.clock,
+      queueChanged: (queue) => this.#policyChanged(queue),
+    });
   }
 
   /** Throws "unavailable" once storage has failed. */
@@ -59,7 +77,7 @@ export class Namespace {
     }
     const dropped = effects.flatMap((effect) => this.#queuesDroppedBy(effect));
     for (const effect of effects) this.state.apply(effect);
-    for (const effect of effects) if (effect.kind === "queue-declared") this.#createInShard(effect.queue);
+    for (const effect of effects) this.#settle(effect);
     for (const queueId of dropped) this.shard.deleteQueue(queueId);
     if (durable.length > 0) this.meta.snapshotIfDue(this.state);
   }
@@ -78,7 +96,54 @@ export class Namespace {
     this.#nextQueueId = id + 1;
     const queue = this.topology.queuesById.get(id);
     if (queue === undefined) throw new BrokerError("unavailable", "the queue was deleted while it was declared");
+    this.#ensureDeadLetterQueue(queue);
     return queue;
+  }
+
+  /** Gives every queue and exchange its policy, after a start. */
+  applyPolicies(): void {
+    this.#policyUpdates.start();
+  }
+
+  /** What follows from an effect that was applied. */
+  #settle(effect: Effect): void {
+    if (effect.kind === "queue-declared") {
+      const queue = this.topology.queuesById.get(effect.queue.id);
+      if (queue !== undefined) queue.policy = this.#policies.ofQueue(effect.queue);
+      this.#createInShard(effect.queue);
+    } else if (effect.kind === "exchange-declared") {
+      const { vhost, name } = effect.exchange;
+      const exchange = this.topology.vhosts.get(vhost)?.exchanges.get(name);
+      if (exchange !== undefined) exchange.policy = this.#policies.ofExchange(effect.exchange);
+    } else if (effect.kind === "vhost-deleted") {
+      this.#policies.forget(effect.name);
+    } else if (isPolicyEffect(effect)) {
+      const vhost = vhostOfPolicy(effect);
+      if (vhost !== undefined) this.#policyUpdates.vhostChanged(vhost);
+    }
+  }
+
+  #policyChanged(queue: Queue): void {
+    this.#ensureDeadLetterQueue(queue);
+  }
+
+  /** A queue under safe defaults has a queue for its dead letters beside it. */
+  #ensureDeadLetterQueue(queue: Queue): void {
+    const { record, policy } = queue;
+    const name = deadLetterQueueName(record.name, policy);
+    if (name === undefined || this.topology.vhosts.get(record.vhost)?.queues.has(name) !== false) return;
+    if (this.topology.queuesById.size >= LIMITS.queuesMax) {
+      this.#logger.warn("a dead-letter queue was not declared: there are too many queues", { queue: name });
+      return;
+    }
+    const { vhost, durable, autoDelete, ownerId, quorum } = record;
+    try {
+      this.createQueue({ vhost, name, durable, autoDelete, ownerId, quorum, arguments: typeArgument(quorum) });
+    } catch (error) {
+      if (!(error instanceof BrokerError)) throw error;
+      // Nobody asked for this queue who could be answered; a start goes through all queues again.
+      this.#logger.warn("a dead-letter queue was not declared", { queue: name, error: error.message });
+    }
   }
 
   #queuesDroppedBy(effect: Effect): number[] {
@@ -91,6 +156,16 @@ export class Namespace {
   #createInShard({ id, durable, quorum }: QueueRecord): void {
     this.shard.createQueue(id, { durable, deliverAfterCommit: quorum });
   }
+}
+
+function vhostOfPolicy(effect: PolicyEffect): string | undefined {
+  if (effect.kind === "policy-put" || effect.kind === "operator-policy-put") return effect.policy.vhost;
+  return effect.kind === "policy-deleted" || effect.kind === "operator-policy-deleted" ? effect.vhost : undefined;
+}
+
+/** A second declaration must repeat the type, so a queue that the broker declares says it as a client would. */
+function typeArgument(quorum: boolean): FieldTable {
+  return quorum ? new Map([["x-queue-type", "quorum"]]) : EMPTY_TABLE;
 }
 
 /** A name as the broker keeps it: line breaks are dropped, as RabbitMQ does. Throws "precondition-failed". */

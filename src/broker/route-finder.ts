@@ -4,7 +4,6 @@
 // Runs for each message whose door has no cached answer, so it is Map look-ups: answers by key are kept,
 // in a bounded number, until the topology changes.
 
-import { EMPTY_TABLE } from "../model/field-table.ts";
 import type { Random } from "../ports/clock.ts";
 import { RoutedMessage } from "../routing/routed-message.ts";
 import { DELAYED_TYPE } from "../routing/router-for.ts";
@@ -21,8 +20,9 @@ const NO_PROPERTIES = Buffer.alloc(0);
 /** The exchange to which an exchange hands what it could not route; undefined without one. */
 export function alternateName(exchange: Exchange): string | undefined {
   const args = exchange.settings.arguments;
-  if (args === EMPTY_TABLE || args.size === 0) return undefined;
-  const name = args.get("alternate-exchange") ?? args.get("x-alternate-exchange");
+  const policy = exchange.policy.definition;
+  if (args.size === 0 && policy.size === 0) return undefined;
+  const name = args.get("alternate-exchange") ?? args.get("x-alternate-exchange") ?? policy.get("alternate-exchange");
   return typeof name === "string" ? name : undefined;
 }
 

@@ -15,6 +15,7 @@ import {
   type VhostRecord,
 } from "./effects.ts";
 import type { ExchangeType, Route } from "./facade.ts";
+import { type EffectivePolicy, NO_POLICY } from "./policies/effective-policy.ts";
 
 /** A binding that exists. Lives in its exchange and in its destination. */
 export interface Binding extends BindingRecord {
@@ -35,6 +36,8 @@ export class Exchange {
   readonly bindings = new Map<string, Binding>();
   /** Those that lead here, from other exchanges or from itself. */
   readonly incoming = new Set<Binding>();
+  /** Follows from the policies of the vhost. */
+  policy: EffectivePolicy = NO_POLICY;
 
   constructor(settings: ExchangeSettings, id: number, predeclared: boolean) {
     this.settings = settings;
@@ -47,6 +50,8 @@ export class Exchange {
 export class Queue {
   readonly record: QueueRecord;
   readonly bindings = new Set<Binding>();
+  /** Follows from the policies of the vhost. */
+  policy: EffectivePolicy = NO_POLICY;
   /** Consumers that the broker handed out and that were not cancelled. */
   consumers = 0;
   /** One of them refuses all others. */

@@ -7,6 +7,7 @@ import type { Namespace } from "../namespace.ts";
 import type { Sessions } from "../sessions.ts";
 import type { BrokerFacade } from "../facade.ts";
 import { MessageManagement } from "./messages.ts";
+import { PolicyManagement } from "./policies.ts";
 import { SessionManagement } from "./sessions.ts";
 import { TopologyManagement } from "./topology.ts";
 import { UserManagement } from "./users.ts";
@@ -22,6 +23,7 @@ export interface ManagementParts {
 export interface Management {
   readonly vhosts: VhostManagement;
   readonly users: UserManagement;
+  readonly policies: PolicyManagement;
   readonly topology: TopologyManagement;
   readonly messages: MessageManagement;
   readonly sessions: SessionManagement;
@@ -34,6 +36,7 @@ export function createManagement(parts: ManagementParts): Management {
   return {
     vhosts: new VhostManagement(namespace, sessions),
     users: new UserManagement(namespace, sessions, logins),
+    policies: new PolicyManagement(namespace),
     topology: new TopologyManagement(parts),
     messages: new MessageManagement(parts),
     sessions: new SessionManagement(sessions),

@@ -10,6 +10,7 @@ import type { Actor } from "../access/roles.ts";
 import type { ExchangeSettings, QueueRecord } from "../effects.ts";
 import type { BrokerFacade, ExchangeDeclaration, QueueDeclaration } from "../facade.ts";
 import type { Namespace } from "../namespace.ts";
+import type { EffectivePolicy } from "../policies/effective-policy.ts";
 import { preconditionFailed } from "../refusals.ts";
 import type { OpenSession, Sessions } from "../sessions.ts";
 import { Queue, type Binding, type Exchange, type Topology } from "../topology.ts";
@@ -20,11 +21,13 @@ export interface QueueView {
   /** The session that it belongs to; undefined when it is not exclusive, or when that is gone. */
   readonly ownerId: number | undefined;
   readonly hasExclusiveConsumer: boolean;
+  readonly policy: EffectivePolicy;
 }
 
 export interface ExchangeView {
   readonly settings: ExchangeSettings;
   readonly predeclared: boolean;
+  readonly policy: EffectivePolicy;
 }
 
 export interface BindingView {
@@ -195,9 +198,9 @@ export class TopologyManagement {
     if (!found) throw new BrokerError("not-found", `no ${what} in vhost '${vhost}'`);
   }
 
-  #queueView({ record, hasExclusiveConsumer }: Queue): QueueView {
+  #queueView({ record, hasExclusiveConsumer, policy }: Queue): QueueView {
     const ownerId = this.#sessions.get(record.ownerId)?.id;
-    return { record, counts: this.#shard.counts(record.id), ownerId, hasExclusiveConsumer };
+    return { record, counts: this.#shard.counts(record.id), ownerId, hasExclusiveConsumer, policy };
   }
 }
 
@@ -218,8 +221,8 @@ export function propertiesKeyOf(routingKey: string, args: FieldTable): string {
   return `${quoted}~${createHash("sha256").update(tableIdentity(args)).digest("base64url").slice(0, 22)}`;
 }
 
-function exchangeView({ settings, predeclared }: Exchange): ExchangeView {
-  return { settings, predeclared };
+function exchangeView({ settings, predeclared, policy }: Exchange): ExchangeView {
+  return { settings, predeclared, policy };
 }
 
 function bindingView({ vhost, exchange, to, routingKey, arguments: args }: Binding): BindingView {

@@ -25,6 +25,8 @@ const number = (min: number, max: number): Key["accepts"] => {
   return (value) => typeof value === "number" && value >= min && value <= max;
 };
 
+const suffix: Key["accepts"] = (value) => typeof value === "string" && value !== "" && value.length <= 64;
+
 const COUNT: Key = { expected: "an integer of at least 0", accepts: integer(0) };
 const age: Key["accepts"] = (value) => typeof value === "string" && /^\d+[YMDhms]$/.test(value);
 
@@ -59,6 +61,13 @@ const KEYS: ReadonlyMap<string, Key> = new Map<string, Key>([
   ["delayed-retry-multiplier", { expected: "a number from 1 to 100", accepts: number(1, 100) }],
   ["delayed-retry-jitter", { expected: "a number from 0 to 1", accepts: number(0, 1) }],
   ["delayed-retry-rejects", { expected: "true or false", accepts: boolean }],
+  // Names of messages that came twice.
+  ["message-deduplication", { expected: "true or false", accepts: boolean }],
+  ["deduplication-header", { expected: "the name of a header", accepts: text }],
+  ["cache-size", COUNT],
+  ["cache-ttl", COUNT],
+  // Dead letters of queue Q go to queue Q + suffix, which the broker declares.
+  ["dead-letter-suffix", { expected: "a text of 1 to 64 characters", accepts: suffix }],
   // Mirroring went with RabbitMQ 4; definitions of older brokers still say these.
   ["ha-mode", { expected: "a mode", accepts: text }],
   ["ha-params", { expected: "anything", accepts: () => true }],
