@@ -25,6 +25,10 @@ export const LIMITS = {
   heartbeatDefaultS: 60,
   /** Deliveries that wait for an ack on one channel when the consumer set no prefetch. */
   unackedPerChannelMax: 1_000_000,
+  /** A delivery that is not settled by then costs the consumer its channel, unless set otherwise (RabbitMQ: 30 min), ms. */
+  consumerTimeoutMs: 30 * 60 * 1000,
+  /** Names of messages that a queue with deduplication remembers. */
+  dedupNamesMax: 1_000_000,
   consumersPerChannelMax: 10_000,
   vhostsMax: 10_000,
   usersMax: 100_000,

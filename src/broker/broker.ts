@@ -11,7 +11,7 @@ import { withIntegerHeader } from "../model/properties.ts";
 import type { Clock, Random } from "../ports/clock.ts";
 import type { Hashing } from "../ports/hashing.ts";
 import type { Logger } from "../ports/logger.ts";
-import type { SettleReason, ShardPort } from "../queues/shard-port.ts";
+import type { ReturnCause, SettleReason, ShardPort } from "../queues/shard-port.ts";
 import type { AuthenticatedUser, Login } from "./access/login.ts";
 import { Access } from "./access/grants.ts";
 import { ensureFirstUser, type FirstAdmin } from "./access/first-user.ts";
@@ -288,8 +288,8 @@ export class Broker implements BrokerFacade {
     if (this.#namespace.topology.queuesById.has(queueId)) this.#shard.settle(queueId, lane, first, last, reason);
   }
 
-  requeue(queueId: number, lane: number, sequence: number): void {
-    if (this.#namespace.topology.queuesById.has(queueId)) this.#shard.requeue(queueId, lane, sequence);
+  requeue(queueId: number, lane: number, sequence: number, cause: ReturnCause): void {
+    if (this.#namespace.topology.queuesById.has(queueId)) this.#shard.requeue(queueId, lane, sequence, cause);
   }
 
   countsDeliveries(queueId: number): boolean {

@@ -5,7 +5,9 @@
 import type { FieldTable } from "../model/field-table.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import type { IncomingMessage } from "../model/message.ts";
-import type { SettleReason } from "../queues/shard-port.ts";
+import type { ReturnCause, SettleReason } from "../queues/shard-port.ts";
+
+export type { ReturnCause };
 import type { AuthenticatedUser, Login } from "./access/login.ts";
 import type { ClientConnection } from "./client-connection.ts";
 
@@ -141,7 +143,7 @@ export interface BrokerFacade {
   /** In-flight messages first..last (inclusive; all in flight on this queue and lane) are done. */
   settle(queueId: number, lane: number, first: number, last: number, reason: SettleReason): void;
   /** An in-flight message goes back to its place; it will be redelivered. */
-  requeue(queueId: number, lane: number, sequence: number): void;
+  requeue(queueId: number, lane: number, sequence: number, cause: ReturnCause): void;
   /** True when the queue's deliveries carry `x-delivery-count` (quorum-type queues). */
   countsDeliveries(queueId: number): boolean;
 

@@ -1,6 +1,7 @@
 // The write side of the namespace: decide -> append -> apply. Commands (exchange-commands.ts,
 // queue-commands.ts, binding-commands.ts) decide; `commit` does the rest in one step.
 
+import { queueSettings } from "./queue-settings.ts";
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
 import { EMPTY_TABLE, type FieldTable } from "../model/field-table.ts";
@@ -153,8 +154,8 @@ export class Namespace {
     return Array.from(queues, ({ record }) => record.id);
   }
 
-  #createInShard({ id, durable, quorum }: QueueRecord): void {
-    this.shard.createQueue(id, { durable, deliverAfterCommit: quorum });
+  #createInShard(record: QueueRecord): void {
+    this.shard.createQueue(record.id, queueSettings(record));
   }
 }
 

@@ -1,6 +1,7 @@
 // Brings the shard in line with the namespace after a restart. The meta log decides: it and the
 // shard's log commit on their own, so a crash can have come between the two.
 
+import { queueSettings } from "./queue-settings.ts";
 import type { ShardPort } from "../queues/shard-port.ts";
 import type { Topology } from "./topology.ts";
 
@@ -23,8 +24,11 @@ export function reconcileShard(topology: Topology, shard: ShardPort): Reconciled
     deleted++;
   }
   for (const { record } of topology.queuesById.values()) {
-    if (shard.hasQueue(record.id)) continue;
-    shard.createQueue(record.id, { durable: record.durable, deliverAfterCommit: record.quorum });
+    if (shard.hasQueue(record.id)) {
+      shard.configureQueue(record.id, queueSettings(record));
+      continue;
+    }
+    shard.createQueue(record.id, queueSettings(record));
     created++;
   }
   return { created, deleted };

@@ -49,6 +49,10 @@ export interface ConsumeOptions {
   readonly noAck: boolean;
   /** Refuse other consumers. */
   readonly exclusive: boolean;
+  /** Consumers with a higher one get messages first, as long as they can take some; default 0. */
+  readonly priority?: number;
+  /** Overrides the queue's consumer timeout, ms. */
+  readonly consumerTimeoutMs?: number | undefined;
 }
 
 /** Why a message left its queue. */

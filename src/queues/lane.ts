@@ -34,6 +34,8 @@ export class Lane {
   ready = 0;
   inFlight = 0;
   bytes = 0;
+  /** Part of `bytes` that is ready. */
+  readyBytes = 0;
   readonly pages = new Map<number, Page>();
 
   /** Effects applied and not yet written: returned rows delivered again, and settled runs (SETTLE). */
@@ -121,6 +123,7 @@ export class Lane {
     page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT);
     if (wasReturned && (state & TRANSIENT) === 0) this.redelivered.push(this.headSequence);
     this.ready--;
+    this.readyBytes -= page.size(row);
     this.inFlight++;
     return page.deliveries(row);
   }
@@ -140,6 +143,7 @@ export class Lane {
     }
     page.add(sequence - number * rows, READY | state, position, offset, size, rows);
     this.ready++;
+    this.readyBytes += size;
     this.bytes += size;
     this.references.retain(state, position, size);
     return true;
@@ -152,6 +156,7 @@ export class Lane {
     this.eachRow(from, to, 1 << READY, (page, row) => {
       page.setState(row, (page.state(row) & ~STATE_MASK) | IN_FLIGHT);
       this.ready--;
+      this.readyBytes -= page.size(row);
       this.inFlight++;
     });
   }
@@ -166,6 +171,7 @@ export class Lane {
     page.returned--;
     page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT);
     this.ready--;
+    this.readyBytes -= page.size(row);
     this.inFlight++;
     return true;
   }
@@ -230,6 +236,7 @@ export class Lane {
     this.ready = 0;
     this.inFlight = 0;
     this.bytes = 0;
+    this.readyBytes = 0;
     this.cursor = this.marked;
     this.next = Math.max(this.next, this.marked);
     this.returnedPages.length = 0;
@@ -242,8 +249,12 @@ export class Lane {
       const live = 0b1110;
       for (let row = page.find(0, live); row >= 0; row = page.find(row + 1, live)) {
         const state = page.state(row);
-        if ((state & STATE_MASK) === IN_FLIGHT) this.inFlight++;
-        else this.ready++;
+        if ((state & STATE_MASK) === IN_FLIGHT) {
+          this.inFlight++;
+        } else {
+          this.ready++;
+          this.readyBytes += page.size(row);
+        }
         this.bytes += page.size(row);
         this.references.retain(state, page.position(row), page.size(row));
       }
@@ -298,6 +309,7 @@ export class Lane {
     page.returned++;
     this.inFlight--;
     this.ready++;
+    this.readyBytes += page.size(row);
     this.queueReturned(page);
   }
 
@@ -310,8 +322,12 @@ export class Lane {
   private dropRow(page: Page, row: number, state: number): void {
     const size = page.size(row);
     this.references.release(state, page.position(row), size);
-    if ((state & STATE_MASK) === IN_FLIGHT) this.inFlight--;
-    else this.ready--;
+    if ((state & STATE_MASK) === IN_FLIGHT) {
+      this.inFlight--;
+    } else {
+      this.ready--;
+      this.readyBytes -= size;
+    }
     if ((state & STATE_MASK) === RETURNED) page.returned--;
     this.bytes -= size;
     page.drop(row);

@@ -3,7 +3,7 @@
 
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import { Lane, type References } from "./lane.ts";
-import type { QueueCounts, QueueSettings } from "./shard-port.ts";
+import { newQueueCounters, type QueueCounters, type QueueCounts, type QueueSettings } from "./shard-port.ts";
 
 /** A basic.get that waits for its turn. */
 export interface Take {
@@ -25,7 +25,8 @@ export interface ReadAhead {
 
 export class Queue {
   readonly id: number;
-  readonly settings: QueueSettings;
+  settings: QueueSettings;
+  readonly counters: QueueCounters = newQueueCounters();
   /** One per priority in use; lane 0 always exists. */
   readonly lanes: Lane[];
   readonly takes: Take[] = [];
@@ -50,12 +51,15 @@ export class Queue {
     let ready = 0;
     let inFlight = 0;
     let bytes = 0;
+    let readyBytes = 0;
     for (const lane of this.lanes) {
       ready += lane.ready - lane.purging;
       inFlight += lane.inFlight;
       bytes += lane.bytes;
+      readyBytes += lane.readyBytes;
     }
-    return { ready, inFlight, consumers: this.members.size, bytes };
+    const { counters } = this;
+    return { ready, inFlight, delayed: 0, consumers: this.members.size, bytes, readyBytes, counters };
   }
 
   /** Whatever could not be read is gone, except for messages in flight: deliveries may go on. */

@@ -8,7 +8,7 @@ import { Extents } from "./extents.ts";
 import type { Lane, References } from "./lane.ts";
 import { COLD, SPILLED, TRANSIENT } from "./page.ts";
 import { Queue } from "./queue.ts";
-import type { QueueSettings } from "./shard-port.ts";
+import { PLAIN_SETTINGS, type QueueSettings } from "./shard-port.ts";
 import { TransientStore } from "./transient-store.ts";
 
 export interface ShardParameters {
@@ -161,7 +161,8 @@ export class ShardState implements References, EffectHandler {
       this.expect(false, "a queue that is created twice", queueId, 0);
       return;
     }
-    this.addQueue(queueId, { durable: true, deliverAfterCommit: (flags & QUEUE_DELIVER_AFTER_COMMIT) !== 0 });
+    const deliverAfterCommit = (flags & QUEUE_DELIVER_AFTER_COMMIT) !== 0;
+    this.addQueue(queueId, { ...PLAIN_SETTINGS, deliverAfterCommit });
   }
 
   queueDelete(queueId: number): void {

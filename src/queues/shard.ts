@@ -26,7 +26,15 @@ import type { Queue } from "./queue.ts";
 import { Reclaimer } from "./reclaimer.ts";
 import { Serving } from "./serving.ts";
 import type { ShardOptions } from "./shard-options.ts";
-import type { QueueCounts, QueueSettings, SettleReason, ShardCounters, ShardPort } from "./shard-port.ts";
+import type {
+  DeadLetterRouter,
+  QueueCounts,
+  QueueSettings,
+  ReturnCause,
+  SettleReason,
+  ShardCounters,
+  ShardPort,
+} from "./shard-port.ts";
 import { settingsToFlags, type ShardState } from "./shard-state.ts";
 
 /** Work in slices, done between turns: purges, snapshots, cleaning. */
@@ -54,6 +62,10 @@ export class Shard implements ShardPort {
     requeued: 0,
     purged: 0,
     dropped: 0,
+    expired: 0,
+    deadLettered: 0,
+    refused: 0,
+    deduplicated: 0,
   };
   readonly state: ShardState;
   readonly journal: Journal;
@@ -73,6 +85,8 @@ export class Shard implements ShardPort {
   private readonly writer: LogWriter;
   private readonly bodies: Bodies;
   private readonly serving: Serving;
+  /** Where dead letters go; without one they are dropped. */
+  deadLetterRouter: DeadLetterRouter | undefined = undefined;
   private readonly slicedWork: SlicedWork[] = [];
   private turnEnd: (() => void)[] = [];
   private turnEndRunning: (() => void)[] = [];
@@ -140,6 +154,18 @@ export class Shard implements ShardPort {
       this.journal.writeQueueCreate(queueId, settingsToFlags(settings));
       this.schedule();
     }
+  }
+
+  configureQueue(queueId: number, settings: QueueSettings): void {
+    const queue = this.queue(queueId);
+    const { durable, deliverAfterCommit } = queue.settings;
+    assert(settings.durable === durable, "a queue stays durable or not");
+    queue.settings = { ...settings, durable, deliverAfterCommit };
+    if (queue.wanted) this.wake(queue);
+  }
+
+  setDeadLetterRouter(router: DeadLetterRouter): void {
+    this.deadLetterRouter = router;
   }
 
   deleteQueue(queueId: number): number {
@@ -300,7 +326,7 @@ export class Shard implements ShardPort {
     if ((state & TRANSIENT) === 0) this.journal.noteSettled(queue, lane, sequence, reason);
   }
 
-  requeue(queueId: number, laneIndex: number, sequence: number): void {
+  requeue(queueId: number, laneIndex: number, sequence: number, _cause: ReturnCause): void {
     const queue = this.state.queues.get(queueId);
     if (queue === undefined) return;
     const lane = queue.lanes[laneIndex]!;

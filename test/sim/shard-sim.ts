@@ -3,6 +3,7 @@
 // come from the seed. The checks are in shard-model.ts; they run during the life and after each
 // restart.
 
+import { PLAIN_SETTINGS } from "../../src/queues/shard-port.ts";
 import { crc32 } from "node:zlib";
 import { openLocalLogStore } from "../../src/log/local/store.ts";
 import type { Consumer, DeliverySink } from "../../src/model/delivery.ts";
@@ -343,7 +344,7 @@ export class ShardSim {
   #requeue(consumer: SimConsumer, one: { readonly sequence: number; readonly text: string }): void {
     const message = this.#model.queues.get(consumer.queueId)?.messages.get(one.text);
     if (message !== undefined) message.inFlight = false;
-    this.#shard.requeue(consumer.queueId, 0, one.sequence);
+    this.#shard.requeue(consumer.queueId, 0, one.sequence, "client");
   }
 
   #addConsumer(): void {
@@ -371,7 +372,11 @@ export class ShardSim {
     if (this.#model.queues.size >= 5) return;
     const queueId = this.#nextQueueId++;
     this.#model.queues.set(queueId, new ModelQueue());
-    this.#shard.createQueue(queueId, { durable: true, deliverAfterCommit: this.#random.chance(0.3) });
+    this.#shard.createQueue(queueId, {
+      ...PLAIN_SETTINGS,
+      durable: true,
+      deliverAfterCommit: this.#random.chance(0.3),
+    });
   }
 
   #deleteQueue(): void {

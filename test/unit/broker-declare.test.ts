@@ -1,3 +1,4 @@
+import type { FieldValue } from "../../src/model/field-table.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { binding, exchange, openBench, publish, queue, reached, refuses } from "./broker-fixtures.ts";
@@ -114,28 +115,29 @@ test("an exchange that is declared again must be declared the same", async () =>
   }
 });
 
-test("arguments that this version does nothing with are refused, harmless ones are kept", async () => {
+test("arguments with a value that means nothing are refused, harmless ones are kept", async () => {
   const { broker, session } = await openBench();
-  const missing = [
-    "x-message-ttl",
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-overflow",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-priority",
-    "x-delivery-limit",
-    "x-single-active-consumer",
-    "x-consumer-timeout",
-    "x-delayed-retry-min",
-    "x-message-deduplication",
+  const invalid: readonly (readonly [string, FieldValue, string])[] = [
+    ["x-message-ttl", -1, "{value_negative,-1}"],
+    ["x-message-ttl", "1000", "{unacceptable_type,longstr}"],
+    ["x-expires", 0, "{value_zero,0}"],
+    ["x-max-length", true, "{unacceptable_type,bool}"],
+    ["x-max-length-bytes", -5, "{value_negative,-5}"],
+    ["x-overflow", "spill", "invalid_overflow"],
+    ["x-dead-letter-exchange", 1, "{unacceptable_type,signedint}"],
+    ["x-dead-letter-routing-key", "key", "routing_key_but_no_dlx_defined"],
+    ["x-max-priority", 256, "{max_value_exceeded,256}"],
+    ["x-delivery-limit", "many", "{unacceptable_type,longstr}"],
+    ["x-single-active-consumer", "yes", "{unacceptable_type,longstr}"],
+    ["x-delayed-retry-type", "sometimes", "invalid_delayed_retry_type"],
+    ["x-delayed-retry-jitter", 2, "{value_out_of_range,2}"],
+    ["x-message-deduplication", 1, "{unacceptable_type,signedint}"],
   ];
-  for (const name of missing) {
+  for (const [name, value, fault] of invalid) {
     refuses(
-      () => broker.declareQueue(session, queue("q", { arguments: new Map([[name, 1]]) })),
+      () => broker.declareQueue(session, queue("q", { arguments: new Map([[name, value]]) })),
       "precondition-failed",
-      `argument '${name}' for queue 'q' in vhost '/' is not available in this version of Quayside`,
+      `invalid arg '${name}' for queue 'q' in vhost '/': ${fault}`,
     );
   }
   refuses(

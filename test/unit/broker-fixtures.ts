@@ -1,5 +1,6 @@
 // A broker over a shard made of arrays and a meta log in memory whose commits the test releases.
 
+import { newQueueCounters } from "../../src/queues/shard-port.ts";
 import assert from "node:assert/strict";
 import { pbkdf2Sync } from "node:crypto";
 import { type Broker, type BrokerOptions, createBroker } from "../../src/broker/broker.ts";
@@ -82,6 +83,10 @@ export class FakeShard implements ShardPort {
     requeued: 0,
     purged: 0,
     dropped: 0,
+    expired: 0,
+    deadLettered: 0,
+    refused: 0,
+    deduplicated: 0,
   };
   readonly queues = new Map<number, FakeQueue>();
   #waiters: (() => void)[] = [];
@@ -104,6 +109,13 @@ export class FakeShard implements ShardPort {
     this.queues.set(queueId, { settings, ready: [], sinks: new Set(), inFlight: 0, next: 0 });
   }
 
+  configureQueue(queueId: number, settings: QueueSettings): void {
+    const { ready, sinks, inFlight, next } = this.#queue(queueId);
+    this.queues.set(queueId, { settings, ready, sinks, inFlight, next });
+  }
+
+  setDeadLetterRouter(): void {}
+
   deleteQueue(queueId: number): number {
     const queue = this.#queue(queueId);
     this.queues.delete(queueId);
@@ -121,7 +133,8 @@ export class FakeShard implements ShardPort {
 
   counts(queueId: number): QueueCounts {
     const { ready, inFlight, sinks } = this.#queue(queueId);
-    return { ready: ready.length, inFlight, consumers: sinks.size, bytes: 0 };
+    const counters = newQueueCounters();
+    return { ready: ready.length, inFlight, delayed: 0, consumers: sinks.size, bytes: 0, readyBytes: 0, counters };
   }
 
   purge(queueId: number): number {

@@ -217,7 +217,7 @@ test("consumers are told when their queue is deleted, and what they still hold i
   broker.deleteQueue(session, "q", ALWAYS);
   assert(sink.isCancelled);
   broker.settle(id, 0, 0, 0, 0);
-  broker.requeue(id, 0, 0);
+  broker.requeue(id, 0, 0, "client");
   consumer.resume();
   consumer.pause();
   consumer.cancel();

@@ -1,6 +1,7 @@
 // Effects and snapshots as bytes: what is written is read back, and bytes that are neither are told
 // from them by a DecodeError, whatever they are.
 
+import { PLAIN_SETTINGS } from "../../src/queues/shard-port.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -170,7 +171,7 @@ test("coalesced deliveries and settles of a lane are read back in full, however 
   fc.assert(
     fc.property(fc.uniqueArray(fc.nat(20_000), { maxLength: 3000 }), fc.nat(5000), (settled, delivered) => {
       const world = new World();
-      const queue = world.state.addQueue(7, { durable: true, deliverAfterCommit: false });
+      const queue = world.state.addQueue(7, { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: false });
       const lane = queue.lanes[0]!;
       lane.cursor = delivered;
       world.journal.notePending(queue, lane);
@@ -252,7 +253,7 @@ test("an entry with changed bytes is effects or a DecodeError, in bounded work",
 /** A snapshot of one queue with a dense and a sparse page. */
 function snapshotPayload(): Buffer {
   const state = new ShardState(PARAMETERS);
-  const queue = state.addQueue(3, { durable: true, deliverAfterCommit: true });
+  const queue = state.addQueue(3, { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: true });
   const lane = queue.lanes[0]!;
   state.applying = 9;
   for (let row = 0; row < 100; row++) lane.applyEnqueue(row, row % 5 === 0 ? COLD : 0, 9, row * 4, 30);
@@ -286,7 +287,7 @@ test("a snapshot is read back as it was written", () => {
 /** A snapshot that changed page 1 and keeps page 0 of snapshot 1, which is its base. */
 function changedPayload(): Buffer {
   const state = new ShardState(PARAMETERS);
-  const queue = state.addQueue(3, { durable: true, deliverAfterCommit: true });
+  const queue = state.addQueue(3, { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: true });
   const lane = queue.lanes[0]!;
   state.applying = 21;
   for (let row = 64; row < 70; row++) lane.applyEnqueue(row, 0, 21, row, 40);
@@ -315,7 +316,7 @@ test("a snapshot with a base has its own pages as they changed and takes the oth
 });
 
 test("a snapshot whose base lacks a page, or is no base, is refused", () => {
-  const lane = emptyState().addQueue(3, { durable: true, deliverAfterCommit: true }).lanes[0]!;
+  const lane = emptyState().addQueue(3, { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: true }).lanes[0]!;
   const lacking = Buffer.concat([changedPayload(), encodeKeep(3, lane, [7])]);
   assert.throws(() => loadWithBase(lacking, emptyState()), DecodeError);
   assert.throws(() => new SnapshotLoad(emptyState(), 1).take(changedPayload()), DecodeError);

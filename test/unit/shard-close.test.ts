@@ -1,10 +1,11 @@
+import { PLAIN_SETTINGS } from "../../src/queues/shard-port.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LogStore, LogWriter } from "../../src/log/log.ts";
 import { StorageError } from "../../src/model/errors.ts";
 import { SMALL, ShardWorld, TestSink } from "./shard-world.ts";
 
-const DURABLE = { durable: true, deliverAfterCommit: false };
+const DURABLE = { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: false };
 
 function turns(count: number): Promise<void> {
   return new Promise((resolve) => {

@@ -1,9 +1,10 @@
+import { PLAIN_SETTINGS } from "../../src/queues/shard-port.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { StorageError } from "../../src/model/errors.ts";
 import { SMALL, ShardWorld, TestSink } from "./shard-world.ts";
 
-const DURABLE = { durable: true, deliverAfterCommit: false };
+const DURABLE = { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: false };
 
 test("a queue with a long backlog does not keep the others waiting when a turn's budget is used up", async () => {
   const world = new ShardWorld({ ...SMALL, turnBudgetMs: 0, queueQuantumMessages: 1, tailCacheBytes: 1024 * 1024 });
@@ -26,7 +27,7 @@ test("the cleaner finds spilled bodies of transient messages, and empties their 
   const world = new ShardWorld({ ...SMALL, transientBytesMax: 0 });
   await world.open();
   world.shard.createQueue(1, DURABLE);
-  world.shard.createQueue(2, { durable: false, deliverAfterCommit: false });
+  world.shard.createQueue(2, { ...PLAIN_SETTINGS, durable: false, deliverAfterCommit: false });
   const sink = new TestSink();
   world.consume(1, sink, true);
   for (let round = 0; round < 40; round++) {

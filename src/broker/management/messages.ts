@@ -104,7 +104,7 @@ export class MessageManagement {
   }
 
   #decide({ queueId, lane, sequence }: Place, fate: TakenFate): void {
-    if (fate === "requeue") this.#facade.requeue(queueId, lane, sequence);
+    if (fate === "requeue") this.#facade.requeue(queueId, lane, sequence, "client");
     else this.#facade.settle(queueId, lane, sequence, sequence, fate === "ack" ? SETTLE_ACKED : SETTLE_REJECTED);
   }
 

@@ -102,7 +102,8 @@ export function get(channel: Channel, method: MethodOf<"basic.get">): void {
 
 /** The channel went away while the message was on its way to it. */
 function returnTaken(channel: Channel, sink: GetSink, noAck: boolean): void {
-  if (sink.record !== undefined && !noAck) channel.host.broker.requeue(sink.queueId, sink.lane, sink.sequence);
+  if (sink.record !== undefined && !noAck)
+    channel.host.broker.requeue(sink.queueId, sink.lane, sink.sequence, "closed");
 }
 
 function answerGet(channel: Channel, sink: GetSink, noAck: boolean, readyLeft: number): void {

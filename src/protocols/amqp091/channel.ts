@@ -10,6 +10,7 @@
 import { assert } from "../../assert.ts";
 import { LIMITS } from "../../limits.ts";
 import { SETTLE_REJECTED } from "../../model/delivery.ts";
+import type { ReturnCause } from "../../broker/facade.ts";
 import type { ChannelHost } from "./channel-host.ts";
 import { Confirms } from "./confirms.ts";
 import { ContentAssembly } from "./content.ts";
@@ -203,8 +204,17 @@ export class Channel {
   }
 
   private readonly requeueRun = (queueId: number, lane: number, first: number, last: number): void => {
-    for (let sequence = first; sequence <= last; sequence++) this.host.broker.requeue(queueId, lane, sequence);
+    this.requeueEach(queueId, lane, first, last, "client");
   };
+
+  private readonly abandonRun = (queueId: number, lane: number, first: number, last: number): void => {
+    this.requeueEach(queueId, lane, first, last, "closed");
+  };
+
+  private requeueEach(queueId: number, lane: number, first: number, last: number, cause: ReturnCause): void {
+    const { broker } = this.host;
+    for (let sequence = first; sequence <= last; sequence++) broker.requeue(queueId, lane, sequence, cause);
+  }
 
   private readonly rejectRun = (queueId: number, lane: number, first: number, last: number): void => {
     this.host.broker.settle(queueId, lane, first, last, SETTLE_REJECTED);
@@ -315,7 +325,7 @@ export class Channel {
     this.endReplies();
     this.content.reset();
     for (const consumer of this.consumers.values()) consumer.handle?.cancel();
-    this.requeueAll();
+    this.unacked.takeUpTo(0, this.abandonRun);
     this.consumers.clear();
     this.waiting = [];
   }
