@@ -45,6 +45,7 @@ export class Lane {
   readonly settledReason: number[] = [];
   /** Ready rows that a purge has dropped for everybody and that a job has still to take out. */
   purging = 0;
+  purgingBytes = 0;
   /** True while the lane stands in the shard's list of lanes with such effects. */
   pending = false;
 

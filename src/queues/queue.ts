@@ -56,7 +56,7 @@ export class Queue {
       ready += lane.ready - lane.purging;
       inFlight += lane.inFlight;
       bytes += lane.bytes;
-      readyBytes += lane.readyBytes;
+      readyBytes += lane.readyBytes - lane.purgingBytes;
     }
     const { counters } = this;
     return { ready, inFlight, delayed: 0, consumers: this.members.size, bytes, readyBytes, counters };

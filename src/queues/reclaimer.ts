@@ -69,7 +69,8 @@ export class Reclaimer {
 }
 
 function purgeRange(lane: Lane, from: number, to: number): void {
-  const before = lane.ready;
+  const { ready, readyBytes } = lane;
   lane.applyPurge(from, to);
-  lane.purging -= before - lane.ready;
+  lane.purging -= ready - lane.ready;
+  lane.purgingBytes -= readyBytes - lane.readyBytes;
 }

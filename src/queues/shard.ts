@@ -215,6 +215,7 @@ export class Shard implements ShardPort {
       this.journal.flushLane(queue, lane);
       if (queue.settings.durable) this.journal.writePurge(queueId, lane.index, from, lane.next);
       lane.purging += unseen;
+      lane.purgingBytes = lane.readyBytes;
       this.reclaimer.addPurge(lane, from, lane.next);
       lane.cursor = lane.next;
       lane.marked = lane.next;
