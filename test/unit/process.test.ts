@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import amqplib from "amqplib";
 import { fileURLToPath } from "node:url";
-import { SETTINGS } from "../../src/config.ts";
+import { SETTINGS } from "../../src/settings.ts";
 import { repositoryRoot } from "./repository-root.ts";
 
 const program = fileURLToPath(new URL("../../src/cli/quayside.js", import.meta.url));
@@ -160,8 +160,8 @@ test("--version, --help and start --help answer with code 0; the help lists ever
   assert.equal(await unknown.exit, 64);
 });
 
-test("with --log json every line on stdout and stderr is a JSON object", async () => {
-  const { child, banner, stderr, exit } = await startIn("json", "--log", "json");
+test("with --log-format json every line on stdout and stderr is a JSON object", async () => {
+  const { child, banner, stderr, exit } = await startIn("json", "--log-format", "json");
   child.kill("SIGTERM");
   assert.equal(await exit, 0);
   const lines = `${banner}${stderr()}`.trim().split("\n");
