@@ -33,6 +33,7 @@ export interface Config {
   readonly messageBytesMax: number;
   readonly memoryLimit: MemoryLimit;
   readonly diskFreeBytesMin: number;
+  readonly drainMs: number;
   readonly logFormat: LogFormat;
   readonly logLevel: LogLevel;
   /** Every setting as it was given, in the order of the table. */
@@ -72,7 +73,8 @@ function readFlags(argv: readonly string[]): Values {
   for (const token of tokens) {
     if (token.kind === "option-terminator") continue;
     if (token.kind === "positional") throw new ConfigError(`unexpected argument "${token.value}"`);
-    if (!isSetting(token.name)) throw new ConfigError(`unknown flag ${token.rawName}${nearest(token.name, names, "--")}`);
+    if (!isSetting(token.name))
+      throw new ConfigError(`unknown flag ${token.rawName}${nearest(token.name, names, "--")}`);
     if (settingOf(token.name).secret === true) {
       throw new ConfigError(
         `--${token.name} is not taken as a flag, because every user of this machine can read command lines; ` +
@@ -119,6 +121,7 @@ function resolve(values: Values, readText: ConfigSources["readText"]): Config {
     messageBytesMax: bytes(values, "max-message-size", LIMITS.messageBytesCeiling),
     memoryLimit: memoryLimit(values),
     diskFreeBytesMin: bytes(values, "disk-free-limit", Number.MAX_SAFE_INTEGER),
+    drainMs: 1000 * integer(values, "drain-time", 0, 3600),
     logFormat: choice(values, "log-format", ["text", "json"]),
     logLevel: choice(values, "log-level", ["debug", "info", "warn", "error"]),
     given: values,

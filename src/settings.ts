@@ -76,6 +76,13 @@ export const SETTINGS = [
     help: "Publishers are blocked when less than this is free.",
     reloads: true,
   },
+  {
+    name: "drain-time",
+    value: "SECONDS",
+    fallback: "0",
+    help: "Time between SIGTERM (not ready any more) and the end of the connections, for load balancers.",
+    reloads: true,
+  },
   { name: "log-format", value: "text|json", fallback: "text", help: "Form of the log lines on stderr." },
   { name: "log-level", value: "LEVEL", fallback: "info", help: "debug, info, warn or error.", reloads: true },
   { name: "config", value: "FILE", fallback: "", help: "TOML file with any of these names as keys." },

@@ -37,16 +37,26 @@ export interface ByteSocket {
   destroy(): void;
 }
 
+/** PEM texts. With `ca`, clients are asked for a certificate, and must show one when `clientsMust`. */
+export interface TlsMaterial {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca?: string;
+  readonly clientsMust?: boolean;
+}
+
 export interface ListenOptions {
   readonly host: string;
   readonly port: number;
-  /** PEM texts; set for TLS. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
+  /** Set for TLS. */
+  readonly tls?: TlsMaterial;
 }
 
 export interface Listener {
   readonly host: string;
   readonly port: number;
+  /** New connections use these certificates; only for a listener with TLS. Throws when they are none. */
+  renewTls?(tls: TlsMaterial): void;
   /** Stops accepting; open sockets stay. */
   close(): Promise<void>;
 }

@@ -126,7 +126,8 @@ export function interfaceRule(repository: Repository): Finding[] {
   const configuration = repository.get("docs/configuration.md") ?? "";
   for (const setting of SETTINGS) {
     const { name, fallback, secret }: Setting = setting;
-    const row = `| ${secret === true ? "" : `\`--${name}\` `}| \`${variableOf(name)}\` | ${fallback === "" ? "" : `\`${fallback}\` `}|`;
+    const quoted = (text: string): string => (text === "" ? "" : `\`${text}\` `);
+    const row = `| ${quoted(secret === true ? "" : `--${name}`)}| ${quoted(variableOf(name))}| ${quoted(fallback)}|`;
     if (configuration.includes(row)) continue;
     findings.push({ path: "docs/configuration.md", line: 0, message: `lacks a row that begins ${row}` });
   }
