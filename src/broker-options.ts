@@ -2,7 +2,7 @@
 
 import type { Config } from "./config.ts";
 import type { BrokerLimits, BrokerOptions, Renewal } from "./main.ts";
-import type { TlsMaterial } from "./ports/net.ts";
+import type { TlsMaterial } from "./ports/tls.ts";
 import { readTextFile } from "./runtime/text-file.ts";
 import { checkCertificates } from "./runtime/tls-check.ts";
 import { ConfigError, type Setting, SETTINGS, type SettingName } from "./settings.ts";

@@ -18,7 +18,8 @@ import {
 } from "./observe/resource-monitor.ts";
 import type { DiskSpace } from "./ports/disk.ts";
 import type { Logger } from "./ports/logger.ts";
-import type { ByteSocket, Listener, TlsMaterial } from "./ports/net.ts";
+import type { ByteSocket, Listener } from "./ports/net.ts";
+import type { TlsMaterial } from "./ports/tls.ts";
 import { type AmqpDoor, startAmqpDoor } from "./protocols/amqp091/door.ts";
 import type { Cleaner } from "./queues/cleaner.ts";
 import { openShard } from "./queues/open-shard.ts";

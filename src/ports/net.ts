@@ -1,6 +1,8 @@
 // Byte streams to clients. runtime/ implements it on node:net and node:tls; simulations and wire
 // tests feed connections from memory.
 
+import type { TlsMaterial } from "./tls.ts";
+
 export interface SocketEvents {
   /** Bytes arrived. The buffer belongs to the receiver until it returns; copy what must stay. */
   data(chunk: Buffer): void;
@@ -35,14 +37,6 @@ export interface ByteSocket {
   end(): void;
   /** Closes now. */
   destroy(): void;
-}
-
-/** PEM texts. With `ca`, clients are asked for a certificate, and must show one when `clientsMust`. */
-export interface TlsMaterial {
-  readonly cert: string;
-  readonly key: string;
-  readonly ca?: string;
-  readonly clientsMust?: boolean;
 }
 
 export interface ListenOptions {

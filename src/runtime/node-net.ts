@@ -6,15 +6,8 @@
 
 import { createServer, type AddressInfo, type Server, Socket, type SocketConstructorOpts } from "node:net";
 import { createServer as createTlsServer, type SecureContextOptions, Server as TlsServer, TLSSocket } from "node:tls";
-import type {
-  ByteSocket,
-  Listener,
-  ListenOptions,
-  Net,
-  PeerCertificate,
-  SocketEvents,
-  TlsMaterial,
-} from "../ports/net.ts";
+import type { ByteSocket, Listener, ListenOptions, Net, PeerCertificate, SocketEvents } from "../ports/net.ts";
+import type { TlsMaterial } from "../ports/tls.ts";
 
 /** Connections that wait in the kernel to be accepted; fleets of clients reconnect at the same moment. */
 const BACKLOG = 1024;
