@@ -19,6 +19,7 @@ import { Logins } from "./access/logins.ts";
 import { bindExchange, bindQueue, unbindExchange, unbindQueue } from "./binding-commands.ts";
 import { CommitGate } from "./commit-gate.ts";
 import { startConsumer } from "./consumers.ts";
+import { DeadLetters } from "./dead-letters.ts";
 import { declareExchange, deleteExchange } from "./exchange-commands.ts";
 import type {
   BindingDeclaration,
@@ -46,6 +47,7 @@ import {
   statusOf,
 } from "./queue-commands.ts";
 import { reconcileShard } from "./recovery.ts";
+import { consumerTimeout, deadLetterTarget } from "./queue-settings.ts";
 import { RouteFinder } from "./route-finder.ts";
 import { OpenSession, Sessions } from "./sessions.ts";
 import type { Vhost } from "./topology.ts";
@@ -112,7 +114,6 @@ export class Broker implements BrokerFacade {
   readonly #sessions: Sessions;
   readonly #commitListeners: (() => void)[] = [];
   readonly #startedAtMs: number;
-  messageBytesMax: number = LIMITS.messageBytesMax;
   /** For those who run the broker. */
   readonly management: Management;
   /** A purge was answered to nobody yet: the answer waits for the shard's log too. */
@@ -129,6 +130,13 @@ export class Broker implements BrokerFacade {
     this.#startedAtMs = options.clock.wallMs();
     this.management = createManagement({ namespace, sessions: this.#sessions, logins, facade: this });
     namespace.meta.onCommitted(() => this.#metaCommitted());
+    const deadLetters = new DeadLetters({
+      topology: namespace.topology,
+      logger: options.logger,
+      routesOf: (vhost) => this.#routesOf(vhost),
+      targetOf: ({ record, policy }) => deadLetterTarget(record, policy.definition),
+    });
+    this.#shard.setDeadLetterRouter(deadLetters);
   }
 
   logIn(login: Login, done: (user: AuthenticatedUser | undefined) => void): void {
@@ -218,6 +226,15 @@ export class Broker implements BrokerFacade {
     return this.#namespace.topology.version;
   }
 
+  #routesOf(home: Vhost): RouteFinder {
+    let routes = this.#routes.get(home);
+    if (routes === undefined) {
+      routes = new RouteFinder(this.#namespace.topology, home, this.#options.random);
+      this.#routes.set(home, routes);
+    }
+    return routes;
+  }
+
   route(
     session: Session,
     exchange: string,
@@ -231,20 +248,15 @@ export class Broker implements BrokerFacade {
       grants.checkTopic("write", exchange, routingKey);
       for (const key of copies) grants.checkTopic("write", exchange, key);
     }
-    let routes = this.#routes.get(home);
-    if (routes === undefined) {
-      routes = new RouteFinder(this.#namespace.topology, home, this.#options.random);
-      this.#routes.set(home, routes);
-    }
-    return routes.find(exchange, routingKey, properties, copies);
+    return this.#routesOf(home).find(exchange, routingKey, properties, copies);
   }
 
   publish(message: IncomingMessage, route: Route): number {
     this.#namespace.assertAvailable();
-    if (message.bodySize > this.messageBytesMax) {
+    if (message.bodySize > LIMITS.messageBytesMax) {
       throw new BrokerError(
         "too-large",
-        `message size ${message.bodySize} is larger than configured max size ${this.messageBytesMax}`,
+        `message size ${message.bodySize} is larger than configured max size ${LIMITS.messageBytesMax}`,
       );
     }
     assert(route.version === this.#namespace.topology.version, "a route is used only while the topology stands");
@@ -291,6 +303,11 @@ export class Broker implements BrokerFacade {
 
   requeue(queueId: number, lane: number, sequence: number, cause: ReturnCause): void {
     if (this.#namespace.topology.queuesById.has(queueId)) this.#shard.requeue(queueId, lane, sequence, cause);
+  }
+
+  consumerTimeoutMs(queueId: number): number | undefined {
+    const queue = this.#namespace.topology.queuesById.get(queueId);
+    return queue && consumerTimeout(queue.record, queue.policy.own, queue.policy.operators);
   }
 
   countsDeliveries(queueId: number): boolean {

@@ -144,6 +144,8 @@ export interface BrokerFacade {
   settle(queueId: number, lane: number, first: number, last: number, reason: SettleReason): void;
   /** An in-flight message goes back to its place; it will be redelivered. */
   requeue(queueId: number, lane: number, sequence: number, cause: ReturnCause): void;
+  /** How long a delivery of this queue may wait for its ack, ms; undefined: for ever. */
+  consumerTimeoutMs(queueId: number): number | undefined;
   /** True when the queue's deliveries carry `x-delivery-count` (quorum-type queues). */
   countsDeliveries(queueId: number): boolean;
 
@@ -156,8 +158,6 @@ export interface BrokerFacade {
   /** `listener` is called after each group commit. */
   onCommitted(listener: () => void): void;
 
-  /** The largest body that is taken, bytes. May change while the broker runs. */
-  readonly messageBytesMax: number;
   /** Why publishers must wait now; undefined when they need not. Alarms are told to clients. */
   readonly publishBlocked: "memory" | "disk" | undefined;
   /** Uncommitted bytes are above the limit: stop reading from publishing connections for some ms. */

@@ -38,11 +38,21 @@ export function queueSettings(
     deliveryLimit: limit === undefined || limit < 0 ? undefined : limit,
     retry: retryOf(wishes),
     singleActiveConsumer: wishes.flag("single-active-consumer"),
-    consumerTimeoutMs: wishes.number("consumer-timeout") ?? LIMITS.consumerTimeoutMs,
+    consumerTimeoutMs: consumerTimeout(record, policy, operatorPolicy),
     expiresMs: wishes.least("expires"),
     dedup: dedupOf(wishes),
     groups: wishes.flag("message-group"),
   };
+}
+
+/** How long a delivery of the queue may wait for its ack, ms; undefined: for ever. */
+export function consumerTimeout(
+  record: Pick<QueueRecord, "arguments">,
+  policy: Definition = NO_DEFINITION,
+  operatorPolicy: Definition = NO_DEFINITION,
+): number | undefined {
+  const timeoutMs = new Wishes(record.arguments, policy, operatorPolicy).number("consumer-timeout");
+  return timeoutMs === 0 ? undefined : (timeoutMs ?? LIMITS.consumerTimeoutMs);
 }
 
 /** Where a queue's dead letters go, and the key they get; undefined: nowhere. */

@@ -60,7 +60,13 @@ export class RouteFinder {
   /** Where the broker itself sends a message; undefined when there is no such exchange. */
   findOwn(exchangeName: string, keys: readonly string[], properties: Buffer): Route | undefined {
     const exchange = this.#vhost.exchanges.get(exchangeName);
-    return exchange === undefined ? undefined : this.#walk(exchange, keys, properties);
+    if (exchange === undefined) return undefined;
+    const [key, ...copies] = keys;
+    if (key !== undefined && copies.length === 0 && !exchange.router.perMessage) {
+      const route = exchangeName === "" ? this.#byQueueName(key) : this.#byKey(exchange, key);
+      if (!route.perMessage) return route;
+    }
+    return this.#walk(exchange, keys, properties);
   }
 
   #byQueueName(name: string): Route {

@@ -223,25 +223,34 @@ export function withHeader(
   name: string,
   value: FieldValue | undefined,
 ): Buffer {
-  const entry = value === undefined ? NOTHING : encodeTable(new Map([[name, value]])).subarray(4);
-  const flags = propertyFlags(bytes, start) | FLAG_HEADERS;
+  return withHeaders(bytes, start, end, new Map([[name, value]]));
+}
+
+/** Like `withHeader` for several at once; those that are new go behind the others, in the order of the map. */
+export function withHeaders(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  changes: ReadonlyMap<string, FieldValue | undefined>,
+): Buffer {
+  const entries: Buffer[] = [];
   const at = propertyOffset(bytes, start, FLAG_HEADERS);
-  const lead = Buffer.of(flags >> 8, flags & 0xff);
-  if (at < 0) {
-    if (value === undefined) return Buffer.from(bytes.subarray(start, end));
-    const place = propertyPlace(bytes, start, FLAG_HEADERS);
-    return Buffer.concat([lead, bytes.subarray(start + 2, place), sized([entry]), bytes.subarray(place, end)]);
-  }
-  const tableEnd = at + 4 + bytes.readUInt32BE(at);
-  const kept: Buffer[] = [];
+  const tableEnd = at < 0 ? -1 : at + 4 + bytes.readUInt32BE(at);
   for (let entryAt = at + 4; entryAt < tableEnd; ) {
     const entryEnd = tableEntryEnd(bytes, entryAt, tableEnd);
-    const entryName = bytes.toString("utf8", entryAt + 1, entryAt + 1 + bytes[entryAt]!);
-    if (entryName !== name) kept.push(bytes.subarray(entryAt, entryEnd));
+    const name = bytes.toString("utf8", entryAt + 1, entryAt + 1 + bytes[entryAt]!);
+    if (!changes.has(name)) entries.push(bytes.subarray(entryAt, entryEnd));
     entryAt = entryEnd;
   }
-  kept.push(entry);
-  return Buffer.concat([lead, bytes.subarray(start + 2, at), sized(kept), bytes.subarray(tableEnd, end)]);
+  for (const [name, value] of changes) {
+    if (value !== undefined) entries.push(encodeTable(new Map([[name, value]])).subarray(4));
+  }
+  if (at < 0 && entries.length === 0) return Buffer.from(bytes.subarray(start, end));
+  const flags = propertyFlags(bytes, start) | FLAG_HEADERS;
+  const place = propertyPlace(bytes, start, FLAG_HEADERS);
+  const behind = at < 0 ? place : tableEnd;
+  const lead = Buffer.of(flags >> 8, flags & 0xff);
+  return Buffer.concat([lead, bytes.subarray(start + 2, place), sized(entries), bytes.subarray(behind, end)]);
 }
 
 /**

@@ -46,7 +46,7 @@ test("unacked deliveries agree with a plain map under any sequence of deliveries
           for (let i = 0; i < step.count; i++) {
             const entry = { tag: ++tag, queueId: step.queueId, sequence: ++sequence, consumer: tag % 5 };
             model.push(entry);
-            unacked.add(entry.tag, entry.queueId, 3, entry.sequence, entry.consumer);
+            unacked.add(entry.tag, entry.queueId, 3, entry.sequence, entry.consumer, 0);
           }
         } else if (model.length === 0 || step.pick % 7 === 0) {
           const unknown = tag + 1 + (step.pick % 3);
@@ -76,9 +76,9 @@ test("unacked deliveries agree with a plain map under any sequence of deliveries
 
 test("one message that is never acked does not make the window grow with the traffic behind it", () => {
   const unacked = new Unacked(() => undefined);
-  unacked.add(1, 1, 0, 1, 0);
+  unacked.add(1, 1, 0, 1, 0, 0);
   for (let tag = 2; tag < 200_000; tag++) {
-    unacked.add(tag, 1, 0, tag, 0);
+    unacked.add(tag, 1, 0, tag, 0, 0);
     if (tag > 12)
       assert.equal(
         unacked.takeOne(tag - 10, () => undefined),

@@ -98,13 +98,6 @@ const CASES: readonly ErrorCase[] = [
     ids: [60, 120],
   },
   {
-    what: "a consumer argument that this version lacks",
-    bytes: method("basic.consume", { ...CONSUME, arguments: new Map([["x-priority", 5]]) }),
-    level: "channel.close",
-    code: 406,
-    ids: [60, 20],
-  },
-  {
     what: "a body above the size limit",
     bytes: Buffer.concat([method("basic.publish", PUBLISH), headerFrame(1, 16 * 1024 * 1024 + 1, {})]),
     level: "channel.close",

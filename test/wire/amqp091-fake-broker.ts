@@ -11,10 +11,10 @@ import type {
   Login,
   QueueDeclaration,
   QueueStatus,
+  ReturnCause,
   Route,
   Session,
 } from "../../src/broker/facade.ts";
-import { LIMITS } from "../../src/limits.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../../src/model/delivery.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import { type IncomingMessage, recordSize, writeRecord } from "../../src/model/message.ts";
@@ -43,6 +43,7 @@ export class FakeQueue {
   nextSequence = 0;
   /** Rejects publishes. */
   isFull = false;
+  consumerTimeoutMs: number | undefined = undefined;
 
   constructor(id: number, name: string, quorum: boolean) {
     this.id = id;
@@ -57,13 +58,14 @@ export class FakeBroker implements BrokerFacade {
   readonly bindings: BindingDeclaration[] = [];
   exchangeBindings: ExchangeBindingDeclaration[] = [];
   readonly settled: { queueId: number; first: number; last: number; reason: SettleReason }[] = [];
+  /** Why messages came back, in order. */
+  readonly returns: ReturnCause[] = [];
   readonly sessions = new Set<Session>();
   readonly clients = new Map<Session, ClientConnection>();
   topologyVersion = 1;
   committed = 0;
   publishBlocked: "memory" | "disk" | undefined = undefined;
   congested = false;
-  messageBytesMax: number = LIMITS.messageBytesMax;
   /** Control-plane changes are durable at once. */
   metaIsDurable = true;
   /** Set to make the next publish throw. */
@@ -292,7 +294,8 @@ export class FakeBroker implements BrokerFacade {
     }
   }
 
-  requeue(queueId: number, _lane: number, sequence: number): void {
+  requeue(queueId: number, _lane: number, sequence: number, cause: ReturnCause): void {
+    this.returns.push(cause);
     const queue = this.byId(queueId);
     const message = queue?.inFlight.get(sequence);
     if (queue === undefined) return;
@@ -301,6 +304,10 @@ export class FakeBroker implements BrokerFacade {
     queue.ready.push(message);
     queue.ready.sort((a, b) => a.sequence - b.sequence);
     this.atTurnEnd(() => undefined);
+  }
+
+  consumerTimeoutMs(queueId: number): number | undefined {
+    return this.byId(queueId)?.consumerTimeoutMs;
   }
 
   countsDeliveries(queueId: number): boolean {

@@ -258,7 +258,12 @@ export class Client {
 
   consume(
     queue: string,
-    options: { readonly tag?: string; readonly noAck?: boolean; readonly channel?: number } = {},
+    options: {
+      readonly tag?: string;
+      readonly noAck?: boolean;
+      readonly channel?: number;
+      readonly arguments?: FieldTable;
+    } = {},
   ): void {
     const { tag = "ctag", noAck = false, channel = 1 } = options;
     this.send(channel, "basic.consume", {
@@ -269,7 +274,7 @@ export class Client {
       noAck,
       exclusive: false,
       nowait: false,
-      arguments: NO_ARGUMENTS,
+      arguments: options.arguments ?? NO_ARGUMENTS,
     });
   }
 

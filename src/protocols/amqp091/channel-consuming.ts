@@ -4,19 +4,12 @@ import type { Channel } from "./channel.ts";
 import { DELIVERY_COUNT_HEADER, GetSink } from "./deliver.ts";
 import { REPLY_QUEUE } from "./direct-replies.ts";
 import { channelError, connectionError } from "./errors.ts";
+import { typeName } from "./message-meaning.ts";
 import { readRecord } from "./record.ts";
 import { FRAME_METHOD, type MethodOf } from "./spec.ts";
 import { encodeMethod } from "./methods.ts";
+import type { FieldTable } from "../../model/field-table.ts";
 import { withIntegerHeader } from "../../model/properties.ts";
-
-/** Arguments of basic.consume whose behaviour this version lacks: refused, never ignored silently. */
-const REFUSED_ARGUMENTS = [
-  "x-priority",
-  "x-consumer-timeout",
-  "x-stream-offset",
-  "x-stream-filter",
-  "x-stream-match-unfiltered",
-];
 
 export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
   if (method.prefetchSize !== 0) throw connectionError("not-implemented", `prefetch_size!=0 (${method.prefetchSize})`);
@@ -29,25 +22,19 @@ export function consume(channel: Channel, method: MethodOf<"basic.consume">): vo
   const { host } = channel;
   const queue = queueName(channel, method.queue);
   if (queue === REPLY_QUEUE) return consumeReplies(channel, method);
-  for (const name of REFUSED_ARGUMENTS) {
-    if (!method.arguments.has(name)) continue;
-    throw channelError(
-      "precondition-failed",
-      `invalid arg '${name}' for queue '${queue}': this version does not have it`,
-    );
-  }
   const tag = freshTag(channel, method.consumerTag);
   const { noAck, exclusive } = method;
-  const consumer = channel.addConsumer(tag, { noAck, exclusive, priority: 0, arguments: method.arguments });
+  const thing = `queue '${queue}' in vhost '${host.session.vhost}'`;
+  const priority = integerArgument(method.arguments, "x-priority", thing) ?? 0;
+  const timeoutMs = integerArgument(method.arguments, "x-consumer-timeout", thing, 0);
+  const consumer = channel.addConsumer(tag, { noAck, exclusive, priority, timeoutMs, arguments: method.arguments });
   try {
-    consumer.handle = host.broker.consume(host.session, queue, consumer, {
-      noAck,
-      exclusive,
-    });
+    consumer.handle = host.broker.consume(host.session, queue, consumer, { noAck, exclusive, priority });
   } catch (error) {
     channel.removeConsumer(consumer);
     throw error;
   }
+  channel.noteTimeout(timeoutMs ?? host.broker.consumerTimeoutMs(consumer.handle.queueId));
   if (!method.nowait) host.send(channel.number, "basic.consume-ok", { consumerTag: tag });
   if (consumer.hasCredit && host.hasRoom) return;
   consumer.handle.pause();
@@ -61,6 +48,18 @@ function consumeReplies(channel: Channel, method: MethodOf<"basic.consume">): vo
   if (channel.replyConsumer !== undefined) throw channelError("precondition-failed", "reply consumer already set");
   channel.replyConsumer = { tag, address: host.replies.open(channel, host.random) };
   if (!method.nowait) host.send(number, "basic.consume-ok", { consumerTag: tag });
+}
+
+/** An integer among the arguments of basic.consume; undefined when absent. Throws 406 in RabbitMQ's words. */
+function integerArgument(args: FieldTable, name: string, thing: string, min = -Infinity): number | undefined {
+  const value = args.get(name);
+  if (value === undefined) return undefined;
+  const number = typeof value === "bigint" ? Number(value) : value;
+  let fault: string | undefined;
+  if (typeof number !== "number" || !Number.isInteger(number)) fault = `{unacceptable_type,${typeName(value)}}`;
+  else if (number < min) fault = `{value_negative,${number}}`;
+  else return number;
+  throw channelError("precondition-failed", `invalid arg '${name}' for ${thing}: ${fault}`);
 }
 
 /** The consumer tag that a client asks for; "" asks for one of ours. Throws 530 for one in use. */

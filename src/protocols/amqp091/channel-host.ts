@@ -9,6 +9,9 @@ import type { Settles } from "./settles.ts";
 import type { MethodFields, MethodName } from "./spec.ts";
 import type { KeptPublish, TransactionBudget } from "./transaction.ts";
 
+/** How finely the time of deliveries is known, ms. */
+export const CONSUMER_TICK_MS = 1000;
+
 export interface ChannelHost {
   readonly broker: BrokerFacade;
   readonly session: Session;
@@ -17,6 +20,8 @@ export interface ChannelHost {
   readonly settles: Settles;
   readonly replies: DirectReplies;
   readonly transactions: TransactionBudget;
+  /** Counts up every CONSUMER_TICK_MS. */
+  readonly tick: number;
   /** The client wants basic.cancel when a queue goes away under a consumer. */
   readonly tellsCancels: boolean;
   /** The peer may be sent more deliveries: its unsent bytes are below the limit. */

@@ -11,7 +11,7 @@ import { assert } from "../../assert.ts";
 import { LIMITS } from "../../limits.ts";
 import { SETTLE_REJECTED } from "../../model/delivery.ts";
 import type { ReturnCause } from "../../broker/facade.ts";
-import type { ChannelHost } from "./channel-host.ts";
+import { CONSUMER_TICK_MS, type ChannelHost } from "./channel-host.ts";
 import { Confirms } from "./confirms.ts";
 import { ContentAssembly } from "./content.ts";
 import { ChannelConsumer, type ConsumerWishes } from "./deliver.ts";
@@ -58,6 +58,10 @@ export class Channel {
   private sharedPrefetch = 0;
   private inFlight = 0;
   private deliveryTag = 0;
+  /** The shortest time that any of the channel's deliveries may take, ms. */
+  private timeoutMinMs = Infinity;
+  /** The channel ends because a delivery has waited too long for its ack. */
+  private timedOut = false;
 
   constructor(number: number, host: ChannelHost) {
     this.number = number;
@@ -78,14 +82,43 @@ export class Channel {
 
   /** A delivery to a consumer left and waits for its ack. */
   delivered(tag: number, queueId: number, lane: number, sequence: number, consumer: ChannelConsumer): void {
-    this.unacked.add(tag, queueId, lane, sequence, consumer.number);
+    this.unacked.add(tag, queueId, lane, sequence, consumer.number, this.host.tick);
     this.inFlight++;
     if (this.sharedPrefetch !== 0 && this.inFlight >= this.sharedPrefetch) this.pauseAll();
   }
 
   /** A message taken with basic.get waits for its ack. */
   deliveredToGet(tag: number, queueId: number, lane: number, sequence: number): void {
-    this.unacked.add(tag, queueId, lane, sequence, NO_CONSUMER);
+    this.unacked.add(tag, queueId, lane, sequence, NO_CONSUMER, this.host.tick);
+    this.noteTimeout(this.host.broker.consumerTimeoutMs(queueId));
+  }
+
+  /** Deliveries of this channel may have to be settled within `timeoutMs`. */
+  noteTimeout(timeoutMs: number | undefined): void {
+    if (timeoutMs !== undefined) this.timeoutMinMs = Math.min(this.timeoutMinMs, timeoutMs);
+  }
+
+  /** Throws 406 when a delivery has waited longer for its ack than its consumer or queue allows. */
+  checkTimeouts(): void {
+    const { unacked, host } = this;
+    if (unacked.count === 0 || unacked.oldestTick > this.overdueTick(this.timeoutMinMs)) return;
+    let timeoutMs: number | undefined;
+    const overdue = unacked.someOverdue(this.overdueTick(this.timeoutMinMs), (queueId, number, tick) => {
+      timeoutMs = this.numbered[number]?.timeoutMs ?? host.broker.consumerTimeoutMs(queueId);
+      return timeoutMs !== undefined && tick <= this.overdueTick(timeoutMs);
+    });
+    if (!overdue) return;
+    this.timedOut = true;
+    const text = `delivery acknowledgement on channel ${this.number} timed out. Timeout value used: ${timeoutMs} ms.`;
+    throw channelError(
+      "precondition-failed",
+      `${text} This timeout value can be configured, see consumers doc guide to learn more`,
+    );
+  }
+
+  /** Deliveries of this tick and those before are older than `timeoutMs`. */
+  private overdueTick(timeoutMs: number): number {
+    return this.host.tick - 1 - Math.ceil(timeoutMs / CONSUMER_TICK_MS);
   }
 
   /** `consumer` takes no more until `wake` finds it able to. */
@@ -208,7 +241,7 @@ export class Channel {
   };
 
   private readonly abandonRun = (queueId: number, lane: number, first: number, last: number): void => {
-    this.requeueEach(queueId, lane, first, last, "closed");
+    this.requeueEach(queueId, lane, first, last, this.timedOut ? "timeout" : "closed");
   };
 
   private requeueEach(queueId: number, lane: number, first: number, last: number, cause: ReturnCause): void {

@@ -63,6 +63,7 @@ export interface ConnectionHost {
   readonly buffers: BufferPool;
   readonly replies: DirectReplies;
   readonly transactions: TransactionBudget;
+  readonly tick: number;
   /** The connection has something to send at the end of this turn. */
   flushLater(connection: Connection): void;
   awaitCommit(channel: Channel): void;
@@ -143,6 +144,15 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
 
   get isOpen(): boolean {
     return this.phase === "open";
+  }
+
+  get tick(): number {
+    return this.host.tick;
+  }
+
+  /** Once a tick: channels whose consumers hold deliveries for too long end. */
+  checkTimeouts(): void {
+    if (this.phase === "open") this.dispatch.checkTimeouts();
   }
 
   get channelCount(): number {

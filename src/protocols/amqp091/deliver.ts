@@ -20,6 +20,8 @@ export interface ConsumerWishes {
   readonly exclusive: boolean;
   /** x-priority; 0 by default. */
   readonly priority: number;
+  /** x-consumer-timeout, ms; undefined: the queue's. */
+  readonly timeoutMs: number | undefined;
   readonly arguments: FieldTable;
 }
 
@@ -30,6 +32,7 @@ export class ChannelConsumer implements DeliverySink {
   readonly noAck: boolean;
   readonly exclusive: boolean;
   readonly priority: number;
+  readonly timeoutMs: number | undefined;
   readonly arguments: FieldTable;
   /** Deliveries that may wait for an ack; 0: no limit of its own. */
   readonly prefetch: number;
@@ -50,6 +53,7 @@ export class ChannelConsumer implements DeliverySink {
     this.prefetch = settings.prefetch;
     this.exclusive = settings.exclusive;
     this.priority = settings.priority;
+    this.timeoutMs = settings.timeoutMs;
     this.arguments = settings.arguments;
     this.template = deliverTemplate(channel.number, tag);
   }

@@ -150,10 +150,7 @@ export class Dispatch implements FrameHandler, PublishHooks {
     this.classId = CLASS_BASIC;
     this.methodId = METHOD_BASIC_PUBLISH;
     const { content } = channel;
-    const complete =
-      type === FRAME_HEADER
-        ? content.header(bytes, start, end, this.host.broker.messageBytesMax)
-        : content.append(bytes, start, end);
+    const complete = type === FRAME_HEADER ? content.header(bytes, start, end) : content.append(bytes, start, end);
     if (complete) this.path.publishAssembled(channel);
   }
 
@@ -276,6 +273,17 @@ export class Dispatch implements FrameHandler, PublishHooks {
     }
     const text = replyText(told.message);
     this.host.send(number, "channel.close", { replyCode: told.replyCode, replyText: text, classId, methodId });
+  }
+
+  checkTimeouts(): void {
+    for (const channel of this.channels.values()) {
+      if (channel.closing) continue;
+      try {
+        channel.checkTimeouts();
+      } catch (error) {
+        this.failed(channel.number, error, 0, 0);
+      }
+    }
   }
 
   /** Sends the confirms that are due on all channels: the client closes, and close-ok comes next. */

@@ -4,10 +4,11 @@
 import type { BrokerFacade } from "../../broker/facade.ts";
 import { LIMITS } from "../../limits.ts";
 import type { FieldTable } from "../../model/field-table.ts";
-import type { Clock, Random } from "../../ports/clock.ts";
+import type { Clock, Random, Timer } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { ByteSocket, Listener, ListenOptions, Net } from "../../ports/net.ts";
 import type { Channel } from "./channel.ts";
+import { CONSUMER_TICK_MS } from "./channel-host.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { DirectReplies } from "./direct-replies.ts";
 import { connectionError } from "./errors.ts";
@@ -65,11 +66,13 @@ class Door implements AmqpDoor, ConnectionHost {
   readonly replies = new DirectReplies();
   readonly transactions = new TransactionBudget();
   internalErrors = 0;
+  tick = 0;
   private readonly net: Net;
   private readonly listeners: { readonly listener: Listener; readonly tls: boolean }[] = [];
   private readonly connections = new Set<Connection>();
   private readonly inHandshake = new Set<Connection>();
   private readonly heldByFlow = new Set<Connection>();
+  private ticker: Timer | undefined = undefined;
   private flushing: Connection[] = [];
   private awaitingCommit: Channel[] = [];
   private stopped: (() => void) | undefined = undefined;
@@ -118,6 +121,17 @@ class Door implements AmqpDoor, ConnectionHost {
     const connection = new Connection(socket, this);
     this.connections.add(connection);
     this.inHandshake.add(connection);
+    if (this.connections.size === 1) this.armTicks();
+  }
+
+  /** Counts ticks while there are connections. */
+  private armTicks(): void {
+    this.ticker?.cancel();
+    this.ticker = this.clock.after(CONSUMER_TICK_MS, () => {
+      this.tick++;
+      for (const each of this.connections) each.checkTimeouts();
+      if (this.connections.size > 0) this.armTicks();
+    });
   }
 
   // What connections ask of the door

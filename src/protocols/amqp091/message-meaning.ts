@@ -140,7 +140,8 @@ function copiesOf(headers: FieldTable, name: "CC" | "BCC"): readonly string[] {
   return (value as readonly FieldValue[]).filter((key) => typeof key === "string");
 }
 
-function typeName(value: FieldValue): string {
+/** How RabbitMQ calls the wire type of a value, as far as it is known after decoding. */
+export function typeName(value: FieldValue): string {
   if (typeof value === "string") return "longstr";
   if (typeof value === "number") return Number.isInteger(value) ? "signedint" : "double";
   if (typeof value === "bigint") return "long";

@@ -1,5 +1,7 @@
 // Deliveries of one channel that wait for an ack: delivery tag -> queue, lane, sequence, consumer.
 //
+// An entry also has the tick of its delivery, so that overdue ones are found.
+//
 //   entries [head, tail), ascending by tag;   lane == FREE: already settled, skipped
 //                                             lane & HELD: acked in a transaction that is not committed
 //
@@ -33,6 +35,7 @@ export class Unacked {
   private queueIds = NO_IDS;
   private lanes = NO_LANES;
   private consumers = NO_CONSUMERS;
+  private ticks = NO_IDS;
   private readonly onSettled: (consumer: number) => void;
 
   /** `onSettled` hears the consumer number of each delivery that leaves. */
@@ -40,8 +43,8 @@ export class Unacked {
     this.onSettled = onSettled;
   }
 
-  /** Adds a delivery; tags rise. */
-  add(tag: number, queueId: number, lane: number, sequence: number, consumer: number): void {
+  /** Adds a delivery; tags rise, and so do ticks. */
+  add(tag: number, queueId: number, lane: number, sequence: number, consumer: number, tick: number): void {
     assert(lane < HELD, "a lane number fits");
     if (this.tail === this.tags.length) this.makeRoom();
     const at = this.tail++;
@@ -50,7 +53,22 @@ export class Unacked {
     this.lanes[at] = lane;
     this.sequences[at] = sequence;
     this.consumers[at] = consumer;
+    this.ticks[at] = tick;
     this.count++;
+  }
+
+  /** Tick of the oldest delivery; call only when there is one. */
+  get oldestTick(): number {
+    return this.ticks[this.head]!;
+  }
+
+  /** True for the first delivery of which `isOverdue` says so; asks from the oldest on, up to `tick`. */
+  someOverdue(tick: number, isOverdue: (queueId: number, consumer: number, tick: number) => boolean): boolean {
+    for (let at = this.head; at < this.tail && this.ticks[at]! <= tick; at++) {
+      if ((this.lanes[at]! & HELD) !== 0) continue;
+      if (isOverdue(this.queueIds[at]!, this.consumers[at]!, this.ticks[at]!)) return true;
+    }
+    return false;
   }
 
   /** True when `tag` waits for an ack. */
@@ -178,13 +196,14 @@ export class Unacked {
     const capacity = this.tags.length;
     const grow = this.count * 2 > capacity || capacity === 0;
     const size = grow ? Math.max(FIRST_CAPACITY, capacity * 2) : capacity;
-    const { tags, sequences, queueIds, lanes, consumers } = this;
+    const { tags, sequences, queueIds, lanes, consumers, ticks } = this;
     if (grow) {
       this.tags = new Float64Array(size);
       this.sequences = new Float64Array(size);
       this.queueIds = new Uint32Array(size);
       this.lanes = new Uint16Array(size);
       this.consumers = new Int32Array(size);
+      this.ticks = new Uint32Array(size);
     }
     let to = 0;
     for (let from = this.head; from < this.tail; from++) {
@@ -194,6 +213,7 @@ export class Unacked {
       this.queueIds[to] = queueIds[from]!;
       this.lanes[to] = lanes[from]!;
       this.consumers[to] = consumers[from]!;
+      this.ticks[to] = ticks[from]!;
       to++;
     }
     this.head = 0;
