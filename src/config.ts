@@ -1,14 +1,19 @@
-// Settings of a broker process: one table from which flags, environment variables, the keys of the
-// config file and the help text are made. Precedence: flag > environment > file > default. A value
-// that is not understood is refused with a sentence; nothing is guessed.
+// Settings of a broker process. Precedence: flag > environment > file > default. A value that is not
+// understood is refused with a sentence that says where it came from; nothing is guessed.
 
 import { parseArgs } from "node:util";
+import { readConfigFile } from "./config-file.ts";
+import { LIMITS } from "./limits.ts";
+import { ConfigError, isSetting, nearest, SETTINGS, settingOf, type SettingName, variableOf } from "./settings.ts";
 
 /** A TCP port: 0 takes a free one, "off" disables the listener. */
 export type Port = number | "off";
 
 export type LogFormat = "text" | "json";
 export type LogLevel = "debug" | "info" | "warn" | "error";
+/** What the process may use: a share of the machine's memory, or bytes. */
+export type MemoryLimit = { readonly share: number } | { readonly bytes: number };
+export type ClientCertificates = "off" | "optional" | "required";
 
 export interface Config {
   readonly data: string;
@@ -22,46 +27,26 @@ export interface Config {
   readonly metricsPort: Port;
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
-  readonly log: LogFormat;
+  readonly tlsCa: string | undefined;
+  readonly tlsClientCertificates: ClientCertificates;
+  readonly admin: { readonly name: string; readonly password: string } | undefined;
+  readonly messageBytesMax: number;
+  readonly memoryLimit: MemoryLimit;
+  readonly diskFreeBytesMin: number;
+  readonly drainMs: number;
+  readonly logFormat: LogFormat;
   readonly logLevel: LogLevel;
+  /** Every setting as it was given, in the order of the table. */
+  readonly given: ReadonlyMap<SettingName, GivenValue>;
 }
 
-/** A setting that cannot be used. `message` is one sentence for the operator. */
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
+export interface GivenValue {
+  readonly text: string;
+  /** "default", "flag --x", "variable X" or "key "x" in FILE". */
+  readonly from: string;
 }
 
-export interface Setting {
-  readonly name: string;
-  /** How a value looks in the help text. */
-  readonly value: string;
-  readonly fallback: string;
-  readonly help: string;
-}
-
-/** Every setting. The flag is `--name`, the variable QUAYSIDE_NAME, the key in the file `name`. */
-export const SETTINGS = [
-  { name: "data", value: "DIR", fallback: "./data", help: "Folder of everything durable; made when missing." },
-  {
-    name: "host",
-    value: "ADDRESS",
-    fallback: "127.0.0.1,::1",
-    help: "Addresses to listen on, with commas between. An absent ::1 is passed over only as the default.",
-  },
-  { name: "amqp-port", value: "PORT", fallback: "5672", help: "AMQP 0-9-1." },
-  { name: "amqps-port", value: "PORT", fallback: "off", help: "AMQP 0-9-1 over TLS; needs --tls-cert and --tls-key." },
-  { name: "http-port", value: "PORT", fallback: "15672", help: "HTTP: state of the broker as JSON." },
-  { name: "metrics-port", value: "PORT", fallback: "15692", help: "HTTP: /metrics for Prometheus." },
-  { name: "port-offset", value: "N", fallback: "0", help: "Added to every port that is neither 0 nor off." },
-  { name: "tls-cert", value: "FILE", fallback: "", help: "Certificate chain, PEM." },
-  { name: "tls-key", value: "FILE", fallback: "", help: "Private key, PEM." },
-  { name: "log", value: "text|json", fallback: "text", help: "Form of the log lines on stderr." },
-  { name: "log-level", value: "LEVEL", fallback: "info", help: "debug, info, warn or error." },
-  { name: "config", value: "FILE", fallback: "", help: "JSON object with any of these names as keys." },
-] as const satisfies readonly Setting[];
-
-type SettingName = (typeof SETTINGS)[number]["name"];
-type Values = Map<SettingName, { readonly text: string; readonly from: string }>;
+type Values = Map<SettingName, GivenValue>;
 
 export interface ConfigSources {
   readonly argv: readonly string[];
@@ -77,31 +62,25 @@ export function loadConfig({ argv, env, readText }: ConfigSources): Config {
   const path = (flags.get("config") ?? variables.get("config"))?.text;
   const file: Values = path === undefined || path === "" ? new Map() : readFile(path, readText);
   const defaults: Values = new Map(SETTINGS.map(({ name, fallback }) => [name, { text: fallback, from: "default" }]));
-  const values: Values = new Map([...defaults, ...file, ...variables, ...flags]);
-  return resolve(values);
-}
-
-/** The environment variable of a setting. */
-export function variableOf(name: string): string {
-  return `QUAYSIDE_${name.toUpperCase().replaceAll("-", "_")}`;
-}
-
-/** One line a setting, for `--help`. */
-export function settingsHelp(): string {
-  return SETTINGS.map(({ name, value, fallback, help }) => {
-    const flag = `--${name} ${value}`.padEnd(24);
-    return `  ${flag} ${help}${fallback === "" ? "" : ` [${fallback}]`}`;
-  }).join("\n");
+  return resolve(new Map([...defaults, ...file, ...variables, ...flags]), readText);
 }
 
 function readFlags(argv: readonly string[]): Values {
   const options = Object.fromEntries(SETTINGS.map(({ name }) => [name, { type: "string" as const }]));
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true, allowPositionals: true });
+  const names = SETTINGS.map(({ name }) => name);
   const values: Values = new Map();
   for (const token of tokens) {
     if (token.kind === "option-terminator") continue;
     if (token.kind === "positional") throw new ConfigError(`unexpected argument "${token.value}"`);
-    if (!isSetting(token.name)) throw new ConfigError(`unknown flag ${token.rawName}${nearest(token.name, "--")}`);
+    if (!isSetting(token.name))
+      throw new ConfigError(`unknown flag ${token.rawName}${nearest(token.name, names, "--")}`);
+    if (settingOf(token.name).secret === true) {
+      throw new ConfigError(
+        `--${token.name} is not taken as a flag, because every user of this machine can read command lines; ` +
+          `use the variable ${variableOf(token.name)} or --${token.name}-file`,
+      );
+    }
     if (token.value === undefined) throw new ConfigError(`flag --${token.name} needs a value`);
     values.set(token.name, { text: token.value, from: `flag --${token.name}` });
   }
@@ -118,30 +97,11 @@ function readEnvironment(env: ConfigSources["env"]): Values {
 }
 
 function readFile(path: string, readText: ConfigSources["readText"]): Values {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(readText(path));
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`cannot read the config file ${path}: ${why}`, { cause: error });
-  }
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    throw new ConfigError(`the config file ${path} must hold one JSON object`);
-  }
-  const values: Values = new Map();
-  for (const [name, value] of Object.entries(parsed)) {
-    if (!isSetting(name) || name === "config") {
-      throw new ConfigError(`unknown key "${name}" in the config file ${path}${nearest(name, "")}`);
-    }
-    if (typeof value !== "string" && typeof value !== "number") {
-      throw new ConfigError(`key "${name}" in the config file ${path} must be a string or a number`);
-    }
-    values.set(name, { text: String(value), from: `key "${name}" in ${path}` });
-  }
-  return values;
+  const entries = [...readConfigFile(path, readText)];
+  return new Map(entries.map(([name, text]) => [name, { text, from: `key "${name}" in ${path}` }]));
 }
 
-function resolve(values: Values): Config {
+function resolve(values: Values, readText: ConfigSources["readText"]): Config {
   const offset = integer(values, "port-offset", 0, 65535);
   const config: Config = {
     data: text(values, "data"),
@@ -155,11 +115,22 @@ function resolve(values: Values): Config {
     metricsPort: port(values, "metrics-port", offset),
     tlsCert: optional(values, "tls-cert"),
     tlsKey: optional(values, "tls-key"),
-    log: choice(values, "log", ["text", "json"]),
+    tlsCa: optional(values, "tls-ca"),
+    tlsClientCertificates: choice(values, "tls-client-certificates", ["off", "optional", "required"]),
+    admin: adminOf(values, readText),
+    messageBytesMax: bytes(values, "max-message-size", LIMITS.messageBytesCeiling),
+    memoryLimit: memoryLimit(values),
+    diskFreeBytesMin: bytes(values, "disk-free-limit", Number.MAX_SAFE_INTEGER),
+    drainMs: 1000 * integer(values, "drain-time", 0, 3600),
+    logFormat: choice(values, "log-format", ["text", "json"]),
     logLevel: choice(values, "log-level", ["debug", "info", "warn", "error"]),
+    given: values,
   };
   if (config.amqpsPort !== "off" && (config.tlsCert === undefined || config.tlsKey === undefined)) {
     throw new ConfigError("--amqps-port needs --tls-cert and --tls-key");
+  }
+  if (config.tlsClientCertificates !== "off" && config.tlsCa === undefined) {
+    throw new ConfigError("--tls-client-certificates needs --tls-ca: whose certificates are to be trusted");
   }
   return config;
 }
@@ -190,6 +161,64 @@ function port(values: Values, name: SettingName, offset: number): Port {
   return base + offset;
 }
 
+const UNITS: Readonly<Record<string, number>> = { "": 1, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40 };
+const DECIMAL_UNITS: Readonly<Record<string, number>> = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+
+/** "512MiB", "1.5 GB", "4096": bytes; undefined when it is no size. */
+function parseSize(value: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(value.trim());
+  const unit = match?.[2]?.toUpperCase() ?? "";
+  const factor = UNITS[unit] ?? DECIMAL_UNITS[unit];
+  if (match === null || factor === undefined) return undefined;
+  return Math.floor(Number(match[1]) * factor);
+}
+
+function bytes(values: Values, name: SettingName, max: number): number {
+  const size = parseSize(values.get(name)?.text ?? "");
+  if (size === undefined) throw refuse(values, name, 'must be a size such as "64MiB" or "1GB"');
+  if (size < 1 || size > max) throw refuse(values, name, `must be at least 1 byte and at most ${max} bytes`);
+  return size;
+}
+
+function memoryLimit(values: Values): MemoryLimit {
+  const value = values.get("memory-limit")?.text.trim() ?? "";
+  const percent = /^(\d+(?:\.\d+)?)\s*%$/.exec(value)?.[1];
+  const share = percent === undefined ? (/^0?\.\d+$/.test(value) ? Number(value) : undefined) : Number(percent) / 100;
+  if (share !== undefined) {
+    if (share > 0 && share <= 1) return { share };
+    throw refuse(values, "memory-limit", "must be above 0% and at most 100%");
+  }
+  return { bytes: bytes(values, "memory-limit", Number.MAX_SAFE_INTEGER) };
+}
+
+function adminOf(values: Values, readText: ConfigSources["readText"]): Config["admin"] {
+  const name = optional(values, "admin-user");
+  const password = optional(values, "admin-password");
+  const file = optional(values, "admin-password-file");
+  if (name === undefined && password === undefined && file === undefined) return undefined;
+  if (name === undefined) throw new ConfigError("a password for an administrator needs a name: --admin-user");
+  if (password !== undefined && file !== undefined) {
+    throw new ConfigError(`give ${variableOf("admin-password")} or --admin-password-file, not both`);
+  }
+  if (password !== undefined) return { name, password };
+  if (file === undefined) {
+    throw new ConfigError(`--admin-user needs ${variableOf("admin-password")} or --admin-password-file`);
+  }
+  return { name, password: firstLine(file, readText) };
+}
+
+function firstLine(file: string, readText: ConfigSources["readText"]): string {
+  let line: string;
+  try {
+    line = readText(file).split(/\r?\n/, 1)[0] ?? "";
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`cannot read --admin-password-file ${file}: ${why}`, { cause: error });
+  }
+  if (line === "") throw new ConfigError(`the first line of --admin-password-file ${file} is empty`);
+  return line;
+}
+
 function choice<T extends string>(values: Values, name: SettingName, choices: readonly T[]): T {
   const value = values.get(name)?.text;
   const found = choices.find((one) => one === value);
@@ -200,33 +229,4 @@ function choice<T extends string>(values: Values, name: SettingName, choices: re
 function refuse(values: Values, name: SettingName, why: string): ConfigError {
   const value = values.get(name);
   return new ConfigError(`${value?.from ?? name} ${why}${value === undefined ? "" : ` (it is "${value.text}")`}`);
-}
-
-function isSetting(name: string): name is SettingName {
-  return SETTINGS.some((setting) => setting.name === name);
-}
-
-/** "; did you mean X?" for the closest setting, or nothing when none is close. */
-function nearest(name: string, prefix: string): string {
-  let best = "";
-  let bestDistance = Math.max(3, Math.floor(name.length / 2)) + 1;
-  for (const setting of SETTINGS) {
-    const distance = editDistance(name, setting.name);
-    if (distance < bestDistance) [best, bestDistance] = [setting.name, distance];
-  }
-  return best === "" ? "" : `; did you mean ${prefix}${best}?`;
-}
-
-/** Levenshtein distance: single characters added, dropped or replaced. */
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(replaced, (previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
-    }
-    previous = row;
-  }
-  return previous[b.length] ?? 0;
 }

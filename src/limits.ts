@@ -8,8 +8,10 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 export const LIMITS = {
-  /** Largest message body, bytes (RabbitMQ 4: 16 MiB). */
+  /** Largest message body unless set otherwise, bytes (RabbitMQ 4: 16 MiB). */
   messageBytesMax: 16 * MIB,
+  /** The most that may be set as the largest message body, bytes. */
+  messageBytesCeiling: 512 * MIB,
   /** Largest frame that we offer in connection.tune, bytes. */
   frameBytesMax: 131072,
   /** Smallest frame-max that a client may ask for, bytes. */
@@ -103,9 +105,11 @@ export const LIMITS = {
   snapshotMinBytes: 256 * MIB,
   /** The cleaner works when disk use exceeds twice the live bytes plus this. */
   cleanerSlackBytes: 1 * GIB,
-  /** Publishers are blocked when the disk has less than this free, bytes. */
+  /** With fewer open files than this a broker warns at its start: each connection is one. */
+  openFilesWanted: 8192,
+  /** Publishers are blocked when the disk has less than this free unless set otherwise, bytes. */
   diskFreeBytesMin: 512 * MIB,
-  /** Publishers are blocked when the process uses more than this share of the machine's memory. */
+  /** Publishers are blocked, unless set otherwise, when the process uses more than this share of the machine's memory. */
   memoryShareMax: 0.4,
   /**
    * On a small machine the share above is less than the process holds with full caches and nothing to do,
@@ -120,5 +124,6 @@ assert(LIMITS.handshakeBytesMax <= LIMITS.frameBytesMax, "a frame of the handsha
 assert(LIMITS.loginBackoffMaxMs < LIMITS.handshakeTimeoutMs, "a login that waits is answered within its handshake");
 assert(LIMITS.commitBacklogLowBytes < LIMITS.commitBacklogHighBytes, "flow watermarks are ordered");
 assert(LIMITS.messageBytesMax + 4096 <= LIMITS.segmentBytes, "the largest message fits a segment");
+assert(LIMITS.messageBytesMax <= LIMITS.messageBytesCeiling, "the default message size may be set");
 assert(LIMITS.entryTargetBytes < LIMITS.slabBytes, "an entry fits a slab");
 assert(LIMITS.segmentReserve <= LIMITS.segmentReserveMax, "the reserve fits the pool");

@@ -5,15 +5,21 @@
 import { listenAdmin, listenMetrics } from "./admin/admin.ts";
 import { createAdminSource } from "./admin/broker-source.ts";
 import { type Broker, createBroker } from "./broker/broker.ts";
-import type { Port } from "./config.ts";
+import type { MemoryLimit, Port } from "./config.ts";
 import { LIMITS } from "./limits.ts";
 import { openLocalLogStore } from "./log/local/store.ts";
 import type { LogStore } from "./log/log.ts";
 import { createMemoryLogStore } from "./log/memory.ts";
-import { memoryLimitBytes, type ResourceMonitor, startResourceMonitor } from "./observe/resource-monitor.ts";
+import {
+  memoryLimitBytes,
+  type ResourceLimits,
+  type ResourceMonitor,
+  startResourceMonitor,
+} from "./observe/resource-monitor.ts";
 import type { DiskSpace } from "./ports/disk.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { ByteSocket, Listener } from "./ports/net.ts";
+import type { TlsMaterial } from "./ports/tls.ts";
 import { type AmqpDoor, startAmqpDoor } from "./protocols/amqp091/door.ts";
 import type { Cleaner } from "./queues/cleaner.ts";
 import { openShard } from "./queues/open-shard.ts";
@@ -47,12 +53,36 @@ export interface BrokerOptions {
   readonly httpPort?: Port;
   /** Default "off". */
   readonly metricsPort?: Port;
-  /** PEM texts of the certificate chain and the private key. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  /** PEM texts of the certificate chain and the private key; with `ca`, clients are asked for theirs. */
+  readonly tls?: TlsMaterial;
+  /** Made at the start unless there is a user of that name; instead of guest when there is no user at all. */
+  readonly admin?: { readonly name: string; readonly password: string };
+  readonly limits?: BrokerLimits;
   /** Default: silent. */
   readonly logger?: Logger;
   /** Storage failed: nothing is confirmed any more. End the process or close the broker. */
   readonly onFatal?: (error: Error) => void;
+}
+
+/** What may be set, and changed while the broker runs; what is left out has its default. */
+export interface BrokerLimits {
+  /** Largest body, bytes; default 16 MiB, at most 512 MiB. */
+  readonly messageBytesMax?: number;
+  /** Above this publishers are blocked; default: a share of 0.4. */
+  readonly memory?: MemoryLimit;
+  /** Free disk space below which publishers are blocked, bytes; default 512 MiB. */
+  readonly diskFreeBytesMin?: number;
+}
+
+/** What a running broker takes anew; what is left out stays. Throws when the certificates are none. */
+export interface Renewal {
+  readonly tls?: TlsMaterial;
+  readonly limits?: BrokerLimits;
+}
+
+/** Nobody but guest is there, and guest's password is known to everybody. `message` says how to go on. */
+export class DefaultCredentialsError extends Error {
+  override readonly name = "DefaultCredentialsError";
 }
 
 export interface Address {
@@ -64,11 +94,17 @@ export interface Address {
 
 export interface RunningBroker {
   readonly addresses: readonly Address[];
-  /** Tells clients, commits everything, gives back ports and data folder. Idempotent. */
-  close(): Promise<void>;
+  renew(renewal: Renewal): void;
+  /**
+   * Tells clients, commits everything, gives back ports and data folder. Idempotent. Before that it is not
+   * ready any more for `drainMs` (default 0), so that load balancers notice.
+   */
+  close(drainMs?: number): Promise<void>;
 }
 
 const DEFAULT_HOSTS = ["127.0.0.1", "::1"];
+/** What an entry holds besides the largest message, bytes. */
+const ENTRY_EXTRA_BYTES = 32 * 1024 * 1024;
 
 /** Starts a broker; resolves when every listener accepts. Rejects with a sentence, and then nothing runs. */
 export async function startBroker(options: BrokerOptions = {}): Promise<RunningBroker> {
@@ -93,8 +129,10 @@ class Start {
   readonly #machine = createNodeMachine();
   readonly #steps: (() => Promise<void> | void)[] = [];
   readonly #addresses: Address[] = [];
+  readonly #listeners: Listener[] = [];
   #hosts: readonly string[];
   #failure: Error | undefined;
+  #draining = false;
 
   constructor(options: BrokerOptions) {
     this.#options = options;
@@ -105,40 +143,66 @@ class Start {
   async run(): Promise<RunningBroker> {
     const { store, diskSpace } = await this.#openStorage();
     const { broker, commits, cleaner } = await this.#openBroker(store);
+    this.#refuseDefaultCredentials(broker);
     const monitor = await startResourceMonitor({
+      ...this.#resourceLimits(this.#options.limits),
       clock: this.#clock,
       machine: this.#machine,
       logger: this.#logger,
       diskSpace,
-      memoryLimitBytes: this.#memoryLimitBytes,
-      diskLimitBytes: LIMITS.diskFreeBytesMin,
       setAlarm: (resource, raised) => {
         broker.setAlarm(resource, raised, "monitor");
         if (resource === "disk") cleaner.setShort("monitor", raised);
       },
     });
     this.#steps.push(() => monitor.stop());
+    // HTTP starts last and goes on until the doors are closed: it tells that the broker is not ready any more.
+    const adminSteps: (() => Promise<void> | void)[] = [];
+    this.#steps.push(() => undoAll(adminSteps));
     const door = await this.#openDoor(broker);
-    await this.#openAdmin({ broker, commits, monitor, door });
+    await this.#openAdmin({ broker, commits, monitor, door, steps: adminSteps });
     let closing: Promise<void> | undefined;
-    return { addresses: this.#addresses, close: () => (closing ??= this.undo()) };
+    return {
+      addresses: this.#addresses,
+      renew: ({ tls, limits }) => {
+        if (tls !== undefined) for (const listener of this.#listeners) listener.renewTls?.(tls);
+        if (limits === undefined) return;
+        if (limits.messageBytesMax !== undefined) broker.messageBytesMax = limits.messageBytesMax;
+        monitor.setLimits(this.#resourceLimits({ ...this.#options.limits, ...limits }));
+      },
+      close: (drainMs = 0) => (closing ??= this.#drain(drainMs)),
+    };
+  }
+
+  /** Not ready first, then the end. */
+  async #drain(drainMs: number): Promise<void> {
+    this.#draining = true;
+    if (drainMs > 0) await new Promise<void>((resolve) => this.#clock.after(drainMs, resolve));
+    await this.undo();
   }
 
   /** Undoes what was done, newest first. A step that fails does not keep the others from running. */
-  async undo(): Promise<void> {
-    const errors: unknown[] = [];
-    for (const step of this.#steps.splice(0).reverse()) {
-      try {
-        await step();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    if (errors.length > 0) throw errors[0];
+  undo(): Promise<void> {
+    return undoAll(this.#steps);
   }
 
-  get #memoryLimitBytes(): number {
-    return memoryLimitBytes(this.#machine.memoryBytes());
+  #resourceLimits({ memory = { share: LIMITS.memoryShareMax }, diskFreeBytesMin }: BrokerLimits = {}): ResourceLimits {
+    const machineBytes = this.#machine.memoryBytes();
+    return {
+      memoryLimitBytes: "bytes" in memory ? memory.bytes : memoryLimitBytes(machineBytes, memory.share),
+      diskLimitBytes: diskFreeBytesMin ?? LIMITS.diskFreeBytesMin,
+    };
+  }
+
+  /** A broker that others can reach has a user of its own. */
+  #refuseDefaultCredentials(broker: Broker): void {
+    const open = this.#hosts.filter((host) => !isLoopback(host));
+    if (open.length === 0 || broker.management.users.list().some(({ name }) => name !== "guest")) return;
+    throw new DefaultCredentialsError(
+      `will not listen on ${open.join(", ")}: the only user is guest, whose password everybody knows. ` +
+        "Make an administrator first: set QUAYSIDE_ADMIN_USER and QUAYSIDE_ADMIN_PASSWORD_FILE (or " +
+        'QUAYSIDE_ADMIN_PASSWORD), or run "quayside user add NAME --data DIR"; or listen on 127.0.0.1 only',
+    );
   }
 
   async #openStorage(): Promise<{ store: LogStore; diskSpace: (() => Promise<DiskSpace>) | undefined }> {
@@ -151,7 +215,15 @@ class Start {
     this.#steps.push(() => lock.release());
     const disk = createNodeDisk();
     const root = `${data}/logs`;
-    const store = await openLocalLogStore({ disk, clock: this.#clock, logger: this.#logger, root });
+    // The largest message may be set anew while the broker runs, so there is always room for the most.
+    const logOptions = { maxEntryBytes: LIMITS.messageBytesCeiling + ENTRY_EXTRA_BYTES };
+    const store = await openLocalLogStore({
+      disk,
+      clock: this.#clock,
+      logger: this.#logger,
+      root,
+      options: logOptions,
+    });
     return { store, diskSpace: () => disk.space(data) };
   }
 
@@ -179,8 +251,19 @@ class Start {
     const { shard, cleaner } = opened;
     const atTurnEnd = (work: () => void): void => shard.atTurnEnd(work);
     const hashing = createNodeHashing();
-    broker = await createBroker({ store, shard, clock, random, hashing, logger: this.#logger, atTurnEnd });
+    const { admin, limits } = this.#options;
+    broker = await createBroker({
+      store,
+      shard,
+      clock,
+      random,
+      hashing,
+      logger: this.#logger,
+      atTurnEnd,
+      ...(admin === undefined ? {} : { firstAdmin: admin }),
+    });
     const created = broker;
+    created.messageBytesMax = limits?.messageBytesMax ?? LIMITS.messageBytesMax;
     this.#steps.push(() => created.close());
     void created.ended.then((error) => error !== undefined && this.#fatal(error));
     if (spaceIsLow) created.setAlarm("disk", true, "log");
@@ -219,25 +302,25 @@ class Start {
   }
 
   /** HTTP comes last: /v1/health answers only once clients are served. */
-  async #openAdmin({ broker, commits, monitor, door }: AdminInputs): Promise<void> {
+  async #openAdmin({ broker, commits, monitor, door, steps }: AdminInputs): Promise<void> {
     const { httpPort = "off", metricsPort = "off" } = this.#options;
     if (httpPort === "off" && metricsPort === "off") return;
     const http = createNodeHttp(this.#logger);
     const loopWatch = this.#machine.watchLoop();
-    this.#steps.push(() => loopWatch.stop());
+    steps.push(() => loopWatch.stop());
     const source = createAdminSource({
       broker,
       monitor,
       machine: this.#machine,
       clock: this.#clock,
       loopWatch,
-      memoryLimitBytes: this.#memoryLimitBytes,
       commits,
       connections: () => door.connectionCount,
       failed: () => this.#failure !== undefined,
+      draining: () => this.#draining,
     });
-    await this.#listen("http", httpPort, (host, port) => listenAdmin({ http, source, host, port }));
-    await this.#listen("metrics", metricsPort, (host, port) => listenMetrics({ http, source, host, port }));
+    await this.#listen("http", httpPort, (host, port) => listenAdmin({ http, source, host, port }), steps);
+    await this.#listen("metrics", metricsPort, (host, port) => listenMetrics({ http, source, host, port }), steps);
   }
 
   /** Listens on every host and notes the addresses; "off" is nothing to do. */
@@ -245,6 +328,7 @@ class Start {
     protocol: Address["protocol"],
     port: Port,
     listen: (host: string, port: number) => Promise<Listener>,
+    steps = this.#steps,
   ): Promise<void> {
     if (port === "off") return;
     const listeners = await listenOnAll({
@@ -259,7 +343,8 @@ class Start {
     this.#hosts = listeners.map(({ host }) => host);
     for (const listener of listeners) {
       this.#addresses.push(addressOf(protocol, listener));
-      this.#steps.push(() => listener.close());
+      this.#listeners.push(listener);
+      steps.push(() => listener.close());
     }
   }
 }
@@ -269,6 +354,25 @@ interface AdminInputs {
   readonly monitor: ResourceMonitor;
   readonly door: AmqpDoor;
   readonly commits: () => number;
+  /** Takes how to undo what was started. */
+  readonly steps: (() => Promise<void> | void)[];
+}
+
+/** Runs the steps, newest first. One that fails does not keep the others from running. */
+async function undoAll(steps: (() => Promise<void> | void)[]): Promise<void> {
+  const errors: unknown[] = [];
+  for (const step of steps.splice(0).reverse()) {
+    try {
+      await step();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
+function isLoopback(host: string): boolean {
+  return host === "::1" || host === "localhost" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 function addressOf(protocol: Address["protocol"], { host, port }: Listener): Address {

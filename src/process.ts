@@ -1,16 +1,19 @@
 // `quayside start` and `npm start`: a broker as a process of its own. Owns what an embedded broker must
 // not touch: signals, exit codes, the banner.
 
-import { ConfigError, type Config, loadConfig, settingsHelp } from "./config.ts";
+import { brokerOptions, reloadOf } from "./broker-options.ts";
+import { type Config, loadConfig } from "./config.ts";
+import { LIMITS } from "./limits.ts";
 import { LogFormatError } from "./log/local/segment-format.ts";
-import { type Address, type BrokerOptions, type RunningBroker, startBroker } from "./main.ts";
+import { type Address, DefaultCredentialsError, type RunningBroker, startBroker } from "./main.ts";
 import { StorageError } from "./model/errors.ts";
-import type { Logger } from "./ports/logger.ts";
-import { createLogger } from "./runtime/console-logger.ts";
+import { type ConsoleLogger, createLogger } from "./runtime/console-logger.ts";
 import { DataLockedError } from "./runtime/data-lock.ts";
 import { ListenError } from "./runtime/listen-on-all.ts";
 import { createNodeClock, sinceProcessStartMs } from "./runtime/node-clock.ts";
+import { createNodeMachine } from "./runtime/node-machine.ts";
 import { readTextFile } from "./runtime/text-file.ts";
+import { ConfigError, settingsHelp } from "./settings.ts";
 import { VERSION } from "./version.ts";
 
 /** Exit codes, as sysexits.h names them where it does. docs/errors.md explains them. */
@@ -29,8 +32,9 @@ export function startHelp(): string {
     "usage: quayside start [--NAME VALUE ...]",
     "",
     "Starts a broker. Every setting can also be given as an environment variable (QUAYSIDE_DATA,",
-    "QUAYSIDE_AMQP_PORT, ...) or as a key of the JSON file that --config names; a flag wins over a",
-    "variable, a variable over the file. Port 0 takes a free port; off disables a listener.",
+    "QUAYSIDE_AMQP_PORT, ...) or as a key of the TOML file that --config names; a flag wins over a",
+    "variable, a variable over the file. Port 0 takes a free port; off disables a listener. SIGHUP reads",
+    "variables and file again; SIGTERM and SIGINT stop the broker.",
     "",
     settingsHelp(),
     "",
@@ -51,26 +55,28 @@ export async function startVerb(argv: readonly string[], options: StartVerbOptio
     process.stderr.write(`quayside: ${error.message}\n`);
     return EXIT.usage;
   }
-  return new BrokerProcess(config, options.uncountedMs ?? 0).run();
+  return new BrokerProcess(config, argv, options.uncountedMs ?? 0).run();
 }
 
 /** One broker, from its start to its exit code. */
 class BrokerProcess {
-  readonly #config: Config;
+  readonly #argv: readonly string[];
+  #config: Config;
   readonly #uncountedMs: number;
   readonly #clock = createNodeClock();
-  readonly #logger: Logger;
+  readonly #logger: ConsoleLogger;
   #broker: RunningBroker | undefined;
   #exit: (code: number) => void = () => {};
   #stopping = false;
 
-  constructor(config: Config, uncountedMs: number) {
+  constructor(config: Config, argv: readonly string[], uncountedMs: number) {
     this.#config = config;
+    this.#argv = argv;
     this.#uncountedMs = uncountedMs;
     this.#logger = createLogger({
-      format: config.log,
+      format: config.logFormat,
       level: config.logLevel,
-      wallMs: () => this.#clock.wallMs(),
+      clock: this.#clock,
       write: (line) => process.stderr.write(line),
     });
   }
@@ -80,6 +86,7 @@ class BrokerProcess {
       this.#exit = resolve;
     });
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.#onSignal(signal));
+    process.on("SIGHUP", () => this.#reload());
     // Whoever reads banner and log may go away; the broker stays.
     for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
     process.on("uncaughtException", (error) => this.#onBug(error));
@@ -94,14 +101,18 @@ class BrokerProcess {
       this.#startFailed(error);
     }
     if (this.#stopping) void this.#stop();
-    else this.#announce(this.#broker.addresses);
+    else {
+      this.#checkOpenFiles();
+      this.#announce(this.#broker.addresses);
+    }
     const code = await exited;
+    this.#logger.flush();
     process.exit(code);
   }
 
   #announce(addresses: readonly Address[]): void {
     const readyMs = Math.round(sinceProcessStartMs() - this.#uncountedMs);
-    if (this.#config.log === "json") {
+    if (this.#config.logFormat === "json") {
       const urls = addresses.map(({ url }) => url);
       const line = {
         level: "info",
@@ -122,6 +133,35 @@ class BrokerProcess {
     process.stdout.write(lines.join("\n"));
   }
 
+  /** Every connection is an open file: a low limit is told now, not when clients are turned away. */
+  #checkOpenFiles(): void {
+    const limit = createNodeMachine().openFilesMax();
+    if (limit === undefined || limit >= LIMITS.openFilesWanted) return;
+    this.#logger.warn(
+      `this process may have ${limit} files open, and each connection is one; ` +
+        "raise the limit (ulimit -n 65536, or LimitNOFILE=65536 in systemd)",
+    );
+  }
+
+  /** SIGHUP: certificates, log level and limits are taken anew; what else changed waits for a restart. */
+  #reload(): void {
+    if (this.#broker === undefined || this.#stopping) return;
+    try {
+      const wanted = loadConfig({ argv: this.#argv, env: process.env, readText: readTextFile });
+      const { renewal, reloaded, waiting, config } = reloadOf(this.#config, wanted);
+      this.#broker.renew(renewal);
+      this.#logger.setLevel(config.logLevel);
+      this.#config = config;
+      this.#logger.info("reloaded: certificates, log level and limits (SIGHUP)", { changed: reloaded.join(",") });
+      if (waiting.length > 0) {
+        this.#logger.warn("settings that changed and need a restart", { settings: waiting.join(",") });
+      }
+    } catch (error) {
+      // The broker goes on with what it has: a typo in a file must not stop it.
+      this.#logger.error("nothing was reloaded (SIGHUP)", { error: textOf(error) });
+    }
+  }
+
   /** A repeated signal changes nothing: a terminal and npm both pass on one Ctrl-C. */
   #onSignal(signal: string): void {
     if (this.#stopping) return;
@@ -131,12 +171,13 @@ class BrokerProcess {
   }
 
   async #stop(): Promise<void> {
-    const deadline = this.#clock.after(STOP_TIMEOUT_MS, () => {
+    const { drainMs } = this.#config;
+    const deadline = this.#clock.after(drainMs + STOP_TIMEOUT_MS, () => {
       this.#logger.error("stopping took too long; what was confirmed is on disk");
       this.#exit(EXIT.refused);
     });
     try {
-      await this.#broker?.close();
+      await this.#broker?.close(drainMs);
       this.#logger.info("stopped");
       this.#exit(EXIT.ok);
     } catch (error) {
@@ -150,6 +191,7 @@ class BrokerProcess {
   readonly #onFatal = (error: Error): void => {
     const advice = "the process ends; check the disk of the data folder (errors, space, permissions), then start again";
     this.#logger.error(advice, { error: textOf(error) });
+    this.#logger.flush();
     // Nothing may be confirmed by code that still runs.
     process.exit(EXIT.storage);
   };
@@ -159,6 +201,7 @@ class BrokerProcess {
     this.#logger.error("a bug in Quayside ended this process; please report it", {
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
+    this.#logger.flush();
     process.exit(EXIT.bug);
   }
 
@@ -170,32 +213,11 @@ class BrokerProcess {
   }
 }
 
-function brokerOptions(config: Config): BrokerOptions {
-  const { tlsCert, tlsKey } = config;
-  const tls =
-    tlsCert === undefined || tlsKey === undefined ? undefined : { cert: readPem(tlsCert), key: readPem(tlsKey) };
-  return {
-    data: config.data,
-    ...(config.hostsChosen ? { hosts: config.hosts } : {}),
-    amqpPort: config.amqpPort,
-    amqpsPort: config.amqpsPort,
-    httpPort: config.httpPort,
-    metricsPort: config.metricsPort,
-    ...(tls === undefined ? {} : { tls }),
-  };
-}
-
-function readPem(path: string): string {
-  try {
-    return readTextFile(path);
-  } catch (error) {
-    throw new ConfigError(`cannot read ${path}: ${textOf(error)}`, { cause: error });
-  }
-}
-
 /** One sentence for what an operator can repair; the stack for what only a developer can. */
 function explainStartFailure(error: unknown, config: Config): { sentence: string; code: number } {
-  if (error instanceof ConfigError) return { sentence: error.message, code: EXIT.usage };
+  if (error instanceof ConfigError || error instanceof DefaultCredentialsError) {
+    return { sentence: error.message, code: EXIT.usage };
+  }
   if (error instanceof ListenError || error instanceof DataLockedError) {
     return { sentence: error.message, code: EXIT.refused };
   }

@@ -2,7 +2,6 @@
 
 import type { Broker } from "../broker/broker.ts";
 import type { QueueOverview } from "../broker/overview.ts";
-import { LIMITS } from "../limits.ts";
 import type { ResourceMonitor } from "../observe/resource-monitor.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { LoopWatch, Machine } from "../ports/machine.ts";
@@ -15,12 +14,13 @@ export interface AdminParts {
   readonly machine: Machine;
   readonly clock: Clock;
   readonly loopWatch: LoopWatch;
-  readonly memoryLimitBytes: number;
   /** Group commits since start. */
   readonly commits: () => number;
   /** Open client connections. */
   readonly connections: () => number;
   readonly failed: () => boolean;
+  /** The broker is about to stop. */
+  readonly draining: () => boolean;
 }
 
 export function createAdminSource(parts: AdminParts): AdminSource {
@@ -49,10 +49,11 @@ function overviewOf(parts: AdminParts): OverviewView {
     counters: { ...state.counters, commits: parts.commits() },
     alarms: { memory: state.alarms.includes("memory"), disk: state.alarms.includes("disk") },
     failed: parts.failed(),
+    draining: parts.draining(),
     residentBytes: machine.residentBytes(),
-    memoryLimitBytes: parts.memoryLimitBytes,
+    memoryLimitBytes: monitor.memoryLimitBytes,
     diskFreeBytes: monitor.diskFreeBytes,
-    diskLimitBytes: LIMITS.diskFreeBytesMin,
+    diskLimitBytes: monitor.diskLimitBytes,
     cpuSeconds: machine.cpuSeconds(),
     loopDelay: parts.loopWatch.read().quantiles,
   };

@@ -17,7 +17,11 @@ export interface Route {
 /** Routes of the HTTP listener. */
 export const ADMIN_ROUTES: readonly Route[] = [
   { path: "/", summary: "This page.", answer: (source) => html(startPage(source.overview(), ADMIN_ROUTES)) },
-  { path: "/v1/health", summary: "200 while messages can be confirmed, 503 when storage has failed.", answer: health },
+  {
+    path: "/v1/health",
+    summary: "200 while messages can be confirmed, 503 when storage has failed or it stops.",
+    answer: health,
+  },
   { path: "/v1/overview", summary: "Totals, counters, alarms, memory and disk.", answer: overview },
   { path: "/v1/queues", summary: "Queues with their depth and consumers.", answer: queues },
 ];
@@ -42,8 +46,9 @@ export function routeHandler(routes: readonly Route[], source: AdminSource): (re
 }
 
 function health(source: AdminSource): HttpResponse {
-  const { failed, alarms } = source.overview();
-  return json(failed ? 503 : 200, { status: failed ? "failed" : "ok", alarms });
+  const { failed, draining, alarms } = source.overview();
+  const status = failed ? "failed" : draining ? "draining" : "ok";
+  return json(status === "ok" ? 200 : 503, { status, alarms });
 }
 
 function overview(source: AdminSource): HttpResponse {

@@ -42,6 +42,8 @@ export interface OverviewView {
   readonly alarms: { readonly memory: boolean; readonly disk: boolean };
   /** Set when storage has failed: nothing is confirmed any more. */
   readonly failed: boolean;
+  /** The broker is about to stop: no new clients, please. */
+  readonly draining: boolean;
   readonly residentBytes: number;
   readonly memoryLimitBytes: number;
   /** Free space of the data folder's file system, bytes; undefined without a folder. */

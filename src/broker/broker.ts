@@ -114,6 +114,7 @@ export class Broker implements BrokerFacade {
   readonly #sessions: Sessions;
   readonly #commitListeners: (() => void)[] = [];
   readonly #startedAtMs: number;
+  messageBytesMax: number = LIMITS.messageBytesMax;
   /** For those who run the broker. */
   readonly management: Management;
   /** A purge was answered to nobody yet: the answer waits for the shard's log too. */
@@ -253,10 +254,10 @@ export class Broker implements BrokerFacade {
 
   publish(message: IncomingMessage, route: Route): number {
     this.#namespace.assertAvailable();
-    if (message.bodySize > LIMITS.messageBytesMax) {
+    if (message.bodySize > this.messageBytesMax) {
       throw new BrokerError(
         "too-large",
-        `message size ${message.bodySize} is larger than configured max size ${LIMITS.messageBytesMax}`,
+        `message size ${message.bodySize} is larger than configured max size ${this.messageBytesMax}`,
       );
     }
     assert(route.version === this.#namespace.topology.version, "a route is used only while the topology stands");

@@ -158,6 +158,8 @@ export interface BrokerFacade {
   /** `listener` is called after each group commit. */
   onCommitted(listener: () => void): void;
 
+  /** The largest body that is taken, bytes. May change while the broker runs. */
+  readonly messageBytesMax: number;
   /** Why publishers must wait now; undefined when they need not. Alarms are told to clients. */
   readonly publishBlocked: "memory" | "disk" | undefined;
   /** Uncommitted bytes are above the limit: stop reading from publishing connections for some ms. */

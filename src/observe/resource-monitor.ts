@@ -13,27 +13,34 @@ const MEMORY_LIFT = 0.95;
 /** Free disk must rise above this multiple of its limit to lift the alarm. */
 const DISK_LIFT = 1.1;
 
-export interface ResourceMonitorOptions {
+export interface ResourceLimits {
+  readonly memoryLimitBytes: number;
+  readonly diskLimitBytes: number;
+}
+
+export interface ResourceMonitorOptions extends ResourceLimits {
   readonly clock: Clock;
   readonly machine: Machine;
   readonly logger: Logger;
   /** Space of the data folder's file system; undefined when nothing is stored on disk. */
   readonly diskSpace: (() => Promise<DiskSpace>) | undefined;
-  readonly memoryLimitBytes: number;
-  readonly diskLimitBytes: number;
   readonly setAlarm: (resource: "memory" | "disk", raised: boolean) => void;
 }
 
 export interface ResourceMonitor {
   /** Free space at the last look, bytes. */
   readonly diskFreeBytes: number | undefined;
+  readonly memoryLimitBytes: number;
+  readonly diskLimitBytes: number;
+  /** Counts from the next look on. */
+  setLimits(limits: ResourceLimits): void;
   stop(): void;
 }
 
-/** What the process may hold on a machine with so much memory, bytes. */
-export function memoryLimitBytes(machineBytes: number): number {
+/** What the process may hold when that is `share` of a machine with so much memory, bytes. */
+export function memoryLimitBytes(machineBytes: number, share: number = LIMITS.memoryShareMax): number {
   const floor = Math.min(LIMITS.memoryFloorBytes, machineBytes * LIMITS.memoryFloorShareMax);
-  return Math.max(machineBytes * LIMITS.memoryShareMax, floor);
+  return Math.max(machineBytes * share, floor);
 }
 
 /** Looks once before it resolves, then every second. */
@@ -45,6 +52,8 @@ export async function startResourceMonitor(options: ResourceMonitorOptions): Pro
 
 class Monitor implements ResourceMonitor {
   diskFreeBytes: number | undefined;
+  memoryLimitBytes: number;
+  diskLimitBytes: number;
   readonly #options: ResourceMonitorOptions;
   readonly #raised = { memory: false, disk: false };
   #timer: Timer | undefined;
@@ -52,6 +61,13 @@ class Monitor implements ResourceMonitor {
 
   constructor(options: ResourceMonitorOptions) {
     this.#options = options;
+    this.memoryLimitBytes = options.memoryLimitBytes;
+    this.diskLimitBytes = options.diskLimitBytes;
+  }
+
+  setLimits({ memoryLimitBytes: memory, diskLimitBytes: disk }: ResourceLimits): void {
+    this.memoryLimitBytes = memory;
+    this.diskLimitBytes = disk;
   }
 
   async look(): Promise<void> {
@@ -67,14 +83,14 @@ class Monitor implements ResourceMonitor {
   }
 
   #lookAtMemory(): void {
-    const limit = this.#options.memoryLimitBytes;
+    const limit = this.memoryLimitBytes;
     const used = this.#options.machine.residentBytes();
     const over = this.#raised.memory ? used > limit * MEMORY_LIFT : used > limit;
     this.#set("memory", over, { usedBytes: used, limitBytes: limit });
   }
 
   async #lookAtDisk(diskSpace: () => Promise<DiskSpace>): Promise<void> {
-    const limit = this.#options.diskLimitBytes;
+    const limit = this.diskLimitBytes;
     try {
       const { freeBytes } = await diskSpace();
       if (this.#stopped) return;

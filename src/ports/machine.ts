@@ -10,6 +10,8 @@ export interface Machine {
   residentBytes(): number;
   /** Memory of the machine, or of the container when that is less, bytes. */
   memoryBytes(): number;
+  /** Files and sockets that this process may have open; undefined where the system does not say. */
+  openFilesMax(): number | undefined;
   /** CPU time of this process, seconds. */
   cpuSeconds(): number;
   /** Starts to measure how late the event loop runs. */

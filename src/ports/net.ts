@@ -1,6 +1,8 @@
 // Byte streams to clients. runtime/ implements it on node:net and node:tls; simulations and wire
 // tests feed connections from memory.
 
+import type { TlsMaterial } from "./tls.ts";
+
 export interface SocketEvents {
   /** Bytes arrived. The buffer belongs to the receiver until it returns; copy what must stay. */
   data(chunk: Buffer): void;
@@ -40,13 +42,15 @@ export interface ByteSocket {
 export interface ListenOptions {
   readonly host: string;
   readonly port: number;
-  /** PEM texts; set for TLS. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
+  /** Set for TLS. */
+  readonly tls?: TlsMaterial;
 }
 
 export interface Listener {
   readonly host: string;
   readonly port: number;
+  /** New connections use these certificates; only for a listener with TLS. Throws when they are none. */
+  renewTls?(tls: TlsMaterial): void;
   /** Stops accepting; open sockets stay. */
   close(): Promise<void>;
 }

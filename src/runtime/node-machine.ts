@@ -1,5 +1,6 @@
 // The machine port on node:os and node:perf_hooks.
 
+import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { LoopDelay, LoopWatch, Machine } from "../ports/machine.ts";
@@ -16,12 +17,24 @@ export function createNodeMachine(): Machine {
       const machine = totalmem();
       return constrained > 0 && constrained < machine ? constrained : machine;
     },
+    openFilesMax,
     cpuSeconds(): number {
       const { user, system } = process.cpuUsage();
       return (user + system) / 1e6;
     },
     watchLoop,
   };
+}
+
+/** Linux only. Node has raised the soft limit to the hard one by then. */
+function openFilesMax(): number | undefined {
+  try {
+    const value = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return value === undefined ? undefined : Number(value);
+  } catch {
+    // Another system than Linux: nothing can be said.
+    return undefined;
+  }
 }
 
 function watchLoop(): LoopWatch {

@@ -5,8 +5,9 @@
 // garbage costs pauses of several milliseconds.
 
 import { createServer, type AddressInfo, type Server, Socket, type SocketConstructorOpts } from "node:net";
-import { createServer as createTlsServer, TLSSocket } from "node:tls";
+import { createServer as createTlsServer, type SecureContextOptions, Server as TlsServer, TLSSocket } from "node:tls";
 import type { ByteSocket, Listener, ListenOptions, Net, PeerCertificate, SocketEvents } from "../ports/net.ts";
+import type { TlsMaterial } from "../ports/tls.ts";
 
 /** Connections that wait in the kernel to be accepted; fleets of clients reconnect at the same moment. */
 const BACKLOG = 1024;
@@ -42,10 +43,15 @@ function openServer(options: ListenOptions, onSocket: (socket: ByteSocket) => vo
       onSocket(new NodeSocket(socket, false, reader));
     });
   }
-  const { cert, key, ca } = options.tls;
-  const server = createTlsServer({ ...settings, cert, key, ...(ca === undefined ? {} : { ca, requestCert: true }) });
+  const { ca, clientsMust = true } = options.tls;
+  const asks = ca === undefined ? {} : { requestCert: true, rejectUnauthorized: clientsMust };
+  const server = createTlsServer({ ...settings, ...contextOf(options.tls), ...asks });
   server.on("secureConnection", (socket) => onSocket(new NodeSocket(socket, true)));
   return server;
+}
+
+function contextOf({ cert, key, ca }: TlsMaterial): SecureContextOptions {
+  return { cert, key, minVersion: "TLSv1.2", ...(ca === undefined ? {} : { ca }) };
 }
 
 /** Who gets what a socket reads into the shared buffer. */
@@ -95,6 +101,10 @@ class NodeListener implements Listener {
     this.server = server;
     this.host = host;
     this.port = (server.address() as AddressInfo).port;
+  }
+
+  renewTls(tls: TlsMaterial): void {
+    if (this.server instanceof TlsServer) this.server.setSecureContext(contextOf(tls));
   }
 
   close(): Promise<void> {

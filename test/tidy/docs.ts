@@ -1,8 +1,8 @@
 // Documents that must agree with the code, with each other and with the tests they name.
 
 import { posix } from "node:path";
-import { SETTINGS, variableOf } from "../../src/config.ts";
 import { BROKER_ERRORS } from "../../src/model/errors.ts";
+import { type Setting, SETTINGS, variableOf } from "../../src/settings.ts";
 import { type Finding, findAll, lineAt, type Repository } from "./repository.ts";
 
 const REQUIREMENTS_LAST = 100;
@@ -124,8 +124,10 @@ export function interfaceRule(repository: Repository): Finding[] {
     findings.push({ path: "CONTRIBUTING.md", line: 0, message: `does not explain ${command}` });
   }
   const configuration = repository.get("docs/configuration.md") ?? "";
-  for (const { name, fallback } of SETTINGS) {
-    const row = `| \`--${name}\` | \`${variableOf(name)}\` | ${fallback === "" ? "" : `\`${fallback}\` `}|`;
+  for (const setting of SETTINGS) {
+    const { name, fallback, secret }: Setting = setting;
+    const quoted = (text: string): string => (text === "" ? "" : `\`${text}\` `);
+    const row = `| ${quoted(secret === true ? "" : `--${name}`)}| ${quoted(variableOf(name))}| ${quoted(fallback)}|`;
     if (configuration.includes(row)) continue;
     findings.push({ path: "docs/configuration.md", line: 0, message: `lacks a row that begins ${row}` });
   }

@@ -19,6 +19,7 @@ const OVERVIEW: OverviewView = {
   counters: { published: 1, delivered: 2, redelivered: 3, acked: 4, requeued: 5, purged: 6, dropped: 7, commits: 8 },
   alarms: { memory: false, disk: true },
   failed: false,
+  draining: false,
   residentBytes: 100,
   memoryLimitBytes: 1000,
   diskFreeBytes: 50,

@@ -1,65 +1,21 @@
 // The broker as a process: start, banner, refusals, signals, exit codes.
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { createServer, type Server } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import amqplib from "amqplib";
-import { fileURLToPath } from "node:url";
-import { SETTINGS } from "../../src/config.ts";
-import { repositoryRoot } from "./repository-root.ts";
+import { SETTINGS, variableOf } from "../../src/settings.ts";
+import { FREE_PORTS, quayside, start, type Started, testFolder } from "./process-fixtures.ts";
 
-const program = fileURLToPath(new URL("../../src/cli/quayside.js", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "quayside-process-"));
-const running = new Set<ChildProcess>();
-after(() => {
-  for (const child of running) child.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
-});
-
-interface Started {
-  readonly child: ChildProcess;
-  /** What it printed to stdout until it was ready or gone. */
-  readonly banner: string;
-  readonly stderr: () => string;
-  readonly exit: Promise<number | string>;
-}
-
-/** Starts a program and waits until it is ready or gone. */
-async function start(command: string, args: readonly string[]): Promise<Started> {
-  const env = { ...process.env, QUAYSIDE_HOST: "127.0.0.1" };
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env, cwd: repositoryRoot(import.meta.url) });
-  running.add(child);
-  let banner = "";
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const exit = once(child, "close").then(([code, signal]) => {
-    running.delete(child);
-    return (code ?? signal) as number | string;
-  });
-  await new Promise<void>((resolve) => {
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      banner += text;
-      if (/ready in \d+ ms/.test(banner)) resolve();
-    });
-    void exit.then(() => resolve());
-  });
-  return { child, banner, stderr: () => stderr, exit };
-}
-
-const FREE_PORTS = ["--amqp-port", "0", "--http-port", "0", "--metrics-port", "0"];
-
-function quayside(...args: string[]): Promise<Started> {
-  return start(process.execPath, [program, ...args]);
-}
+const folder = testFolder("process");
 
 function startIn(data: string, ...args: string[]): Promise<Started> {
-  return quayside("start", "--data", join(folder, data), ...FREE_PORTS, ...args);
+  return quayside(["start", "--data", join(folder, data), ...FREE_PORTS, ...args]);
 }
 
 function portsOf(banner: string): number[] {
@@ -131,10 +87,10 @@ test("a taken port is refused in one sentence with its number, and the broker mo
 test("settings that cannot be used end with code 64 and one sentence", async () => {
   const config = join(folder, "broken.json");
   writeFileSync(config, '{"amqp-prt": 1}');
-  const unreadable = await quayside("start", "--config", join(folder, "gone.json"));
+  const unreadable = await quayside(["start", "--config", join(folder, "gone.json")]);
   assert.equal(await unreadable.exit, 64);
   assert.match(unreadable.stderr(), /^quayside: cannot read the config file .*gone\.json.*\n$/);
-  const unknown = await quayside("start", "--config", config);
+  const unknown = await quayside(["start", "--config", config]);
   assert.equal(await unknown.exit, 64);
   assert.match(unknown.stderr(), /did you mean amqp-port\?\n$/);
 });
@@ -148,20 +104,20 @@ test("a data folder that cannot be used ends with code 74 and one sentence", asy
 
 test("--version, --help and start --help answer with code 0; the help lists every setting", async () => {
   const run = async (...args: string[]): Promise<string> => {
-    const { banner, exit } = await quayside(...args);
+    const { banner, exit } = await quayside(args);
     assert.equal(await exit, 0);
     return banner;
   };
   assert.match(await run("--version"), /^\d+\.\d+\.\d+\n$/);
   assert.match(await run("--help"), /start/);
   const help = await run("start", "--help");
-  for (const { name } of SETTINGS) assert(help.includes(`--${name} `), name);
-  const unknown = await quayside("strat");
+  for (const { name } of SETTINGS) assert(help.includes(`--${name} `) || help.includes(variableOf(name)), name);
+  const unknown = await quayside(["strat"]);
   assert.equal(await unknown.exit, 64);
 });
 
-test("with --log json every line on stdout and stderr is a JSON object", async () => {
-  const { child, banner, stderr, exit } = await startIn("json", "--log", "json");
+test("with --log-format json every line on stdout and stderr is a JSON object", async () => {
+  const { child, banner, stderr, exit } = await startIn("json", "--log-format", "json");
   child.kill("SIGTERM");
   assert.equal(await exit, 0);
   const lines = `${banner}${stderr()}`.trim().split("\n");

@@ -15,6 +15,7 @@ import type {
   Route,
   Session,
 } from "../../src/broker/facade.ts";
+import { LIMITS } from "../../src/limits.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../../src/model/delivery.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import { type IncomingMessage, recordSize, writeRecord } from "../../src/model/message.ts";
@@ -66,6 +67,7 @@ export class FakeBroker implements BrokerFacade {
   committed = 0;
   publishBlocked: "memory" | "disk" | undefined = undefined;
   congested = false;
+  messageBytesMax: number = LIMITS.messageBytesMax;
   /** Control-plane changes are durable at once. */
   metaIsDurable = true;
   /** Set to make the next publish throw. */

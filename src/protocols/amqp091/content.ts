@@ -1,8 +1,7 @@
 // Assembles one published message whose frames do not lie whole in one chunk: method, header, body
 // frames, in this order, of one channel (AMQP 0-9-1 section 4.2.6). Copies as the frames arrive, so
-// memory follows the bytes that were really sent, up to LIMITS.messageBytesMax.
+// memory follows the bytes that were really sent, up to the largest message.
 
-import { LIMITS } from "../../limits.ts";
 import type { IncomingMessage } from "../../model/message.ts";
 import { channelError, connectionError } from "./errors.ts";
 import { CLASS_BASIC } from "./spec.ts";
@@ -37,9 +36,9 @@ export class ContentAssembly {
 
   /**
    * The payload of a header frame. Returns true when the message is complete. Throws 505 when none is
-   * due, 406 when the body is too large.
+   * due, 406 when the body is larger than `bytesMax`.
    */
-  header(bytes: Buffer, start: number, end: number): boolean {
+  header(bytes: Buffer, start: number, end: number, bytesMax: number): boolean {
     if (this.stage !== "header")
       throw connectionError("unexpected-frame", `${this.expected()}, got a content header instead`);
     if (end - start < HEADER_BYTES + 2) throw connectionError("syntax-error", "a content header is too short");
@@ -51,9 +50,8 @@ export class ContentAssembly {
       );
     }
     const size = bytes.readUInt32BE(start + 4) * 0x1_0000_0000 + bytes.readUInt32BE(start + 8);
-    if (size > LIMITS.messageBytesMax) {
-      const limit = LIMITS.messageBytesMax;
-      throw channelError("precondition-failed", `message size ${size} is larger than configured max size ${limit}`);
+    if (size > bytesMax) {
+      throw channelError("precondition-failed", `message size ${size} is larger than configured max size ${bytesMax}`);
     }
     this.properties = Buffer.from(bytes.subarray(start + HEADER_BYTES, end));
     this.bodySize = size;

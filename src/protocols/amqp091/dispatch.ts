@@ -150,7 +150,10 @@ export class Dispatch implements FrameHandler, PublishHooks {
     this.classId = CLASS_BASIC;
     this.methodId = METHOD_BASIC_PUBLISH;
     const { content } = channel;
-    const complete = type === FRAME_HEADER ? content.header(bytes, start, end) : content.append(bytes, start, end);
+    const complete =
+      type === FRAME_HEADER
+        ? content.header(bytes, start, end, this.host.broker.messageBytesMax)
+        : content.append(bytes, start, end);
     if (complete) this.path.publishAssembled(channel);
   }
 

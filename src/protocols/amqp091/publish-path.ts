@@ -4,7 +4,6 @@
 // which says precisely what is wrong.
 
 import type { BrokerFacade, Route } from "../../broker/facade.ts";
-import { LIMITS } from "../../limits.ts";
 import { IncomingMessage } from "../../model/message.ts";
 import { checkProperties, DELIVERY_MODE_PERSISTENT, propertyFlags } from "../../model/properties.ts";
 import type { Channel } from "./channel.ts";
@@ -80,7 +79,7 @@ export class PublishPath {
     const headerEnd = header + FRAME_HEADER_BYTES + headerSize;
     if (headerSize < 14 || headerSize > payloadMax || headerEnd >= end || bytes[headerEnd] !== FRAME_END) return at;
     const bodySize = readU32(bytes, header + 15);
-    if (bodySize > LIMITS.messageBytesMax) return at;
+    if (bodySize > this.broker.messageBytesMax) return at;
     const next = this.takeBody(bytes, at, headerEnd + 1, end, bodySize, payloadMax);
     if (next < 0) return at;
     const channel = this.hooks.idleChannel((bytes[at + 1]! << 8) | bytes[at + 2]!);

@@ -1,0 +1,24 @@
+// Every verb, in the order of the help text.
+
+import { startVerb } from "../process.ts";
+import { CONFIG_VERBS } from "./config-verbs.ts";
+import { demoVerb } from "./demo.ts";
+import type { Verb } from "./verb.ts";
+
+export const VERBS: readonly Verb[] = [
+  {
+    name: "start",
+    words: "[--NAME VALUE ...]",
+    summary: "runs a broker; `quayside start --help` lists its settings",
+    raw: true,
+    run: (_args, argv) => startVerb(argv),
+  },
+  ...CONFIG_VERBS,
+  {
+    name: "demo",
+    words: "[--keep] [FILE ...]",
+    summary: "sends the lines of log files through a broker that is killed half-way; none is lost",
+    raw: true,
+    run: (_args, argv) => demoVerb(argv),
+  },
+];
