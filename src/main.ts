@@ -33,10 +33,7 @@ import { createNodeHttp } from "./runtime/node-http.ts";
 import { createNodeMachine } from "./runtime/node-machine.ts";
 import { createNodeNet } from "./runtime/node-net.ts";
 import { createNodeRandom } from "./runtime/node-random.ts";
-import { VERSION } from "./version.ts";
-
-/** The version that clients are told, since they look there for what they may use. */
-const RABBITMQ_VERSION = "4.1.0";
+import { RABBITMQ_VERSION, VERSION } from "./version.ts";
 
 export interface BrokerOptions {
   /** Keep everything in memory: nothing survives, nothing is written. */

@@ -129,7 +129,7 @@ export class Broker implements BrokerFacade {
     this.#gate = gate;
     this.#flow = flow;
     this.#startedAtMs = options.clock.wallMs();
-    this.management = createManagement({ namespace, sessions: this.#sessions, logins, facade: this });
+    this.management = createManagement({ ...options, namespace, logins, sessions: this.#sessions, facade: this });
     namespace.meta.onCommitted(() => this.#metaCommitted());
     const deadLetters = new DeadLetters({
       topology: namespace.topology,

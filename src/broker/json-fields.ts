@@ -12,10 +12,6 @@ export class JsonFields {
     this.#fields = new Map(Object.entries(json));
   }
 
-  names(): IterableIterator<string> {
-    return this.#fields.keys();
-  }
-
   get(name: string): unknown {
     return this.#fields.get(name);
   }
@@ -34,6 +30,10 @@ export class JsonFields {
     const value = this.#fields.get(name);
     if (typeof value !== "boolean") throw new DecodeError(`${name} is not a boolean`);
     return value;
+  }
+
+  optionalBoolean(name: string): boolean | undefined {
+    return this.#fields.get(name) === undefined ? undefined : this.boolean(name);
   }
 
   integer(name: string): number {
@@ -55,22 +55,29 @@ export class JsonFields {
     });
   }
 
-  /** A nested object, by name. */
+  /** All fields. */
+  all(): ReadonlyMap<string, JsonValue> {
+    return new Map(Array.from(this.#fields, ([key, value]) => [key, jsonOf(value)]));
+  }
+
+  /** The fields of a nested object. */
   values(name: string): ReadonlyMap<string, JsonValue> {
-    const inner = new JsonFields(this.#fields.get(name));
-    return new Map(Array.from(inner.#fields, ([key, value]) => [key, jsonOf(value)]));
+    return new JsonFields(this.#fields.get(name)).all();
   }
 }
 
-/** A value that came out of JSON.parse. Throws DecodeError when it is none. */
+/** Deeper values are refused: whoever walks them calls itself. */
+const DEPTH_MAX = 64;
+
+/** A value that came out of JSON.parse. Throws DecodeError when it is none, or too deep. */
 export function jsonOf(value: unknown): JsonValue {
-  if (!isJson(value)) throw new DecodeError("a value is missing or not JSON");
+  if (!isJson(value, DEPTH_MAX)) throw new DecodeError("a value is missing, not JSON, or nested too deeply");
   return value;
 }
 
-function isJson(value: unknown): value is JsonValue {
+function isJson(value: unknown, depthLeft: number): value is JsonValue {
   if (value === null || typeof value === "string" || typeof value === "boolean") return true;
   if (typeof value === "number") return Number.isFinite(value);
-  if (Array.isArray(value)) return value.every(isJson);
-  return typeof value === "object" && Object.values(value).every(isJson);
+  if (depthLeft === 0 || typeof value !== "object") return false;
+  return Object.values(value).every((each) => isJson(each, depthLeft - 1));
 }

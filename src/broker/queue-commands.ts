@@ -20,7 +20,8 @@ export interface Declared {
   readonly isNew: boolean;
 }
 
-export function declareQueue(namespace: Namespace, session: OpenSession, declaration: QueueDeclaration): Declared {
+export function declareQueue(namespace: Namespace, session: OpenSession, wanted: QueueDeclaration): Declared {
+  const declaration = withDefaultType(wanted, session.home);
   const { home: vhost, grants } = session;
   const asked = cleanName(declaration.name);
   if (declaration.passive) return { queue: visibleQueue(session, asked), isNew: false };
@@ -42,6 +43,15 @@ export function declareQueue(namespace: Namespace, session: OpenSession, declara
   const { autoDelete } = declaration;
   const settings = { vhost: vhost.name, name, durable, autoDelete, ownerId, quorum, arguments: declaration.arguments };
   return { queue: namespace.createQueue(settings), isNew: true };
+}
+
+/** A vhost may have a type for queues that name none; what that type cannot be stays classic, as in RabbitMQ. */
+function withDefaultType(declaration: QueueDeclaration, vhost: Vhost): QueueDeclaration {
+  const { defaultQueueType } = vhost.record;
+  const { passive, durable, exclusive, autoDelete, name } = declaration;
+  if (defaultQueueType === undefined || declaration.arguments.has("x-queue-type")) return declaration;
+  if (passive || !durable || exclusive || autoDelete || name === "") return declaration;
+  return { ...declaration, arguments: new Map([...declaration.arguments, ["x-queue-type", defaultQueueType]]) };
 }
 
 /** A missing queue is fine: the client wanted it gone. Returns the ready messages dropped. */

@@ -1,17 +1,19 @@
 // Making, changing and deleting vhosts: checks, refusals, decisions.
 
 import { LIMITS } from "../limits.ts";
-import { BrokerError } from "../model/errors.ts";
+import { BrokerError, DecodeError } from "../model/errors.ts";
+import type { JsonValue } from "../model/field-table-json.ts";
 import type { Effect, VhostLimits } from "./effects.ts";
+import { JsonFields } from "./json-fields.ts";
 import { checkNameLength, type Namespace } from "./namespace.ts";
 import { preconditionFailed } from "./refusals.ts";
 
 /** What is left out keeps its value, or its default in a new vhost. */
 export interface VhostSettings {
-  readonly description?: string;
-  readonly tags?: readonly string[];
-  readonly defaultQueueType?: string;
-  readonly limits?: VhostLimits;
+  readonly description?: string | undefined;
+  readonly tags?: readonly string[] | undefined;
+  readonly defaultQueueType?: string | undefined;
+  readonly limits?: VhostLimits | undefined;
   /** A user who may do everything in the vhost if it is made now. */
   readonly owner?: string;
 }
@@ -57,4 +59,20 @@ export function putVhost(namespace: Namespace, name: string, settings: VhostSett
 export function deleteVhost(namespace: Namespace, name: string): void {
   if (!namespace.topology.vhosts.has(name)) throw new BrokerError("not-found", `vhost '${name}' does not exist`);
   namespace.commit([{ kind: "vhost-deleted", name }]);
+}
+
+/** The limits as RabbitMQ's parameter "vhost-limits" says them. Throws "precondition-failed". */
+export function vhostLimitsOf(value: JsonValue): VhostLimits {
+  try {
+    const fields = new JsonFields(value);
+    const limit = (name: string): number | undefined => {
+      const found = fields.optionalInteger(name);
+      // A negative limit is RabbitMQ's way of saying none.
+      return found === undefined || found < 0 ? undefined : found;
+    };
+    return { maxConnections: limit("max-connections"), maxQueues: limit("max-queues") };
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    throw preconditionFailed(`the limits of a vhost are max-connections and max-queues: ${error.message}`);
+  }
 }

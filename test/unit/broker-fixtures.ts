@@ -288,8 +288,7 @@ export function reached(
 ): string[] {
   const { queueIds } = broker.route(session, exchangeName, key, properties);
   assert.equal(new Set(queueIds).size, queueIds.length, "no queue is named twice");
-  const ids = new Map(broker.snapshotOverview().queues.map(({ name }) => [idOf(broker, session, name), name]));
-  return queueIds.map((id) => ids.get(id) ?? `unknown ${id}`).sort();
+  return queueIds.map((id) => broker.management.topology.queueById(id)?.record.name ?? `unknown ${id}`).sort();
 }
 
 export const NO_PROPERTIES: Buffer = Buffer.from([0, 0]);

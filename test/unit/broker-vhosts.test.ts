@@ -314,3 +314,22 @@ test("a vhost has a name of at most 255 bytes and a queue type that exists", asy
     /default queue type 'x'/,
   );
 });
+
+test("a vhost's default queue type holds for durable queues that name none", async () => {
+  const bench = await openBench();
+  const { broker } = bench;
+  broker.management.vhosts.put(ADMIN, "v", { defaultQueueType: "quorum" });
+  const { session } = inside(bench, "v");
+  for (let round = 0; round < 2; round++) {
+    broker.declareQueue(session, queue("q"));
+    broker.declareQueue(session, queue("named", { arguments: new Map([["x-queue-type", "classic"]]) }));
+    broker.declareQueue(session, queue("t", { durable: false }));
+    broker.declareQueue(session, queue("e", { exclusive: true }));
+  }
+  broker.declareQueue(session, queue("q", { arguments: new Map([["x-queue-type", "quorum"]]) }));
+  const { topology } = broker.management;
+  assert.deepEqual(
+    [...topology.queues("v")].filter(({ record }) => record.quorum).map(({ record }) => record.name),
+    ["q"],
+  );
+});

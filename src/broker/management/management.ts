@@ -6,6 +6,8 @@ import type { Logins } from "../access/logins.ts";
 import type { Namespace } from "../namespace.ts";
 import type { Sessions } from "../sessions.ts";
 import type { BrokerFacade } from "../facade.ts";
+import type { Clock } from "../../ports/clock.ts";
+import { DefinitionManagement } from "./definitions.ts";
 import { MessageManagement } from "./messages.ts";
 import { PolicyManagement } from "./policies.ts";
 import { SessionManagement } from "./sessions.ts";
@@ -17,6 +19,7 @@ export interface ManagementParts {
   readonly namespace: Namespace;
   readonly sessions: Sessions;
   readonly logins: Logins;
+  readonly clock: Clock;
   readonly facade: BrokerFacade;
 }
 
@@ -27,6 +30,7 @@ export interface Management {
   readonly topology: TopologyManagement;
   readonly messages: MessageManagement;
   readonly sessions: SessionManagement;
+  readonly definitions: DefinitionManagement;
   /** Resolves once everything that was changed so far is durable. */
   committed(): Promise<void>;
 }
@@ -40,6 +44,7 @@ export function createManagement(parts: ManagementParts): Management {
     topology: new TopologyManagement(parts),
     messages: new MessageManagement(parts),
     sessions: new SessionManagement(sessions),
+    definitions: new DefinitionManagement(parts),
     committed: () => new Promise((resolve) => facade.whenMetaCommitted(resolve)),
   };
 }

@@ -1,10 +1,8 @@
 // Policies, operator policies and parameters.
 
-import { BrokerError, DecodeError } from "../../model/errors.ts";
+import { BrokerError } from "../../model/errors.ts";
 import type { JsonValue } from "../../model/field-table-json.ts";
 import { hasRole, requireRole, type Actor, type Role } from "../access/roles.ts";
-import type { VhostLimits } from "../effects.ts";
-import { JsonFields } from "../json-fields.ts";
 import type { Namespace } from "../namespace.ts";
 import {
   deleteGlobalParameter,
@@ -18,7 +16,7 @@ import { isApplyTo } from "../policies/policy-definition.ts";
 import type { GlobalParameterRecord, ParameterRecord, PolicyKind, PolicyRecord } from "../policies/policy-records.ts";
 import { safeDefaults } from "../policies/safe-defaults.ts";
 import { accessRefused, preconditionFailed } from "../refusals.ts";
-import { putVhost } from "../vhost-commands.ts";
+import { putVhost, vhostLimitsOf } from "../vhost-commands.ts";
 
 /** A policy as tools write it; what is left out has RabbitMQ's default. */
 export interface PolicySettings {
@@ -91,7 +89,7 @@ export class PolicyManagement {
       if (!this.#namespace.topology.vhosts.has(vhost)) {
         throw new BrokerError("not-found", `vhost '${vhost}' does not exist`);
       }
-      putVhost(this.#namespace, vhost, { limits: limitsOf(value) });
+      putVhost(this.#namespace, vhost, { limits: vhostLimitsOf(value) });
       return;
     }
     this.#admit(actor, "operator", vhost);
@@ -132,19 +130,4 @@ export class PolicyManagement {
 
 function roleFor(kind: PolicyKind): Role {
   return kind === "policy" ? "operator" : "admin";
-}
-
-function limitsOf(value: JsonValue): VhostLimits {
-  try {
-    const fields = new JsonFields(value);
-    const limit = (name: string): number | undefined => {
-      const found = fields.optionalInteger(name);
-      // A negative limit is RabbitMQ's way of saying none.
-      return found === undefined || found < 0 ? undefined : found;
-    };
-    return { maxConnections: limit("max-connections"), maxQueues: limit("max-queues") };
-  } catch (error) {
-    if (!(error instanceof DecodeError)) throw error;
-    throw preconditionFailed(`the limits of a vhost are max-connections and max-queues: ${error.message}`);
-  }
 }
