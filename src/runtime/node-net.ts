@@ -6,6 +6,7 @@
 
 import { createServer, type AddressInfo, type Server, Socket, type SocketConstructorOpts } from "node:net";
 import { createServer as createTlsServer, type SecureContextOptions, Server as TlsServer, TLSSocket } from "node:tls";
+import { LIMITS } from "../limits.ts";
 import type { ByteSocket, Listener, ListenOptions, Net, PeerCertificate, SocketEvents } from "../ports/net.ts";
 import type { TlsMaterial } from "../ports/tls.ts";
 
@@ -45,7 +46,8 @@ function openServer(options: ListenOptions, onSocket: (socket: ByteSocket) => vo
   }
   const { ca, clientsMust = true } = options.tls;
   const asks = ca === undefined ? {} : { requestCert: true, rejectUnauthorized: clientsMust };
-  const server = createTlsServer({ ...settings, ...contextOf(options.tls), ...asks });
+  const handshakeTimeout = LIMITS.handshakeTimeoutMs;
+  const server = createTlsServer({ ...settings, handshakeTimeout, ...contextOf(options.tls), ...asks });
   server.on("secureConnection", (socket) => onSocket(new NodeSocket(socket, true)));
   return server;
 }

@@ -161,6 +161,20 @@ const CONSUME = {
   nowait: false,
   arguments: NO_ARGUMENTS,
 };
+const EXCHANGE_BIND = {
+  ticket: 0,
+  destination: "amq.fanout",
+  source: "amq.direct",
+  routingKey: "k",
+  nowait: false,
+  arguments: NO_ARGUMENTS,
+};
+const COPIES: FieldTable = new Map<string, FieldValue>([
+  ["CC", ["q", "nowhere"]],
+  ["BCC", ["q"]],
+  ["x-delay", 5],
+  ["x-death", [new Map([["count", 7n]])]],
+]);
 /** One frame of every method; most of them are errors in the mouth of a client. */
 const EVERY_METHOD: readonly Buffer[] = PAYLOADS.map((payload) => frame(1, 1, payload));
 /** What a lively client says. */
@@ -181,7 +195,24 @@ const LIVELY: readonly Buffer[] = [
   methodFrame(2, "channel.open", { outOfBand: "" }),
   methodFrame(1, "channel.close-ok", {}),
   methodFrame(1, "channel.open", { outOfBand: "" }),
+  methodFrame(1, "tx.select", {}),
+  methodFrame(1, "tx.commit", {}),
+  methodFrame(1, "tx.rollback", {}),
+  methodFrame(1, "exchange.bind", EXCHANGE_BIND),
+  methodFrame(1, "exchange.unbind", EXCHANGE_BIND),
+  methodFrame(1, "basic.consume", { ...CONSUME, queue: "amq.rabbitmq.reply-to", noAck: true }),
+  methodFrame(1, "basic.consume", { ...CONSUME, arguments: new Map([["x-priority", 3]]) }),
+  methodFrame(1, "basic.recover", { requeue: true }),
+  publishFrames("q", "ask", { properties: { replyTo: "amq.rabbitmq.reply-to", priority: 9, expiration: "1000" } }),
+  publishFrames("amq.rabbitmq.reply-to.nobody", "answer", { mandatory: true }),
+  publishFrames("q", "copied", { properties: { headers: COPIES } }),
+  publishFrames("full", "rejected", { properties: { deliveryMode: 2 } }),
 ];
+
+interface DoorInside {
+  readonly replies: { readonly count: number };
+  readonly transactions: { readonly usedBytes: number };
+}
 
 function sendInChunks(client: Client, bytes: Buffer, dice: Dice): void {
   for (let at = 0; at < bytes.length; ) {
@@ -199,6 +230,7 @@ test("connections: damaged streams never crash the door, never reach 541, and ne
     if (number++ % 500 === 0) {
       world.broker.queues.clear();
       world.broker.add("q");
+      world.broker.add("full").isFull = true;
     }
     const stranger = dice.below(10) === 0;
     const client = stranger ? world.connect() : world.open({ frameMax: 4096 });
@@ -217,6 +249,9 @@ test("connections: damaged streams never crash the door, never reach 541, and ne
     client.settle();
     assert.equal(world.door.internalErrors, 0, world.warnings.join("; "));
     assert.equal(world.door.connectionCount, 1, "a closed socket leaves nothing behind");
+    const { replies, transactions } = world.door as unknown as DoorInside;
+    assert.equal(replies.count, 0, "no reply address outlives its channel");
+    assert.equal(transactions.usedBytes, 0, "no transaction outlives its channel");
     for (const queue of world.broker.queues.values()) {
       assert.equal(queue.consumers.length, 0, "no consumer outlives its connection");
       assert.equal(queue.inFlight.size, 0, "what was in flight went back");

@@ -26,6 +26,11 @@ export function isReplyAddress(routingKey: string): boolean {
 export class DirectReplies {
   private readonly channels = new Map<string, Channel>();
 
+  /** Addresses in use. */
+  get count(): number {
+    return this.channels.size;
+  }
+
   /** Gives `channel` an address. */
   open(channel: Channel, random: Random): string {
     const address = ADDRESS_PREFIX + Buffer.from(random.bytes(SECRET_BYTES)).toString("base64url");
