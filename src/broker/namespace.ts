@@ -1,11 +1,11 @@
 // The write side of the namespace: decide -> append -> apply. Commands (exchange-commands.ts,
 // queue-commands.ts, binding-commands.ts) decide; `commit` does the rest in one step.
 
-import { queueSettings } from "./queue-settings.ts";
+import { assert } from "../assert.ts";
 import { LIMITS } from "../limits.ts";
 import { BrokerError } from "../model/errors.ts";
 import { EMPTY_TABLE, type FieldTable } from "../model/field-table.ts";
-import type { ShardPort } from "../queues/shard-port.ts";
+import type { QueueSettings, ShardPort } from "../queues/shard-port.ts";
 import type { Clock, Random } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { CommitGate } from "./commit-gate.ts";
@@ -15,6 +15,7 @@ import type { MetaState } from "./meta-state.ts";
 import { deadLetterQueueName, Policies } from "./policies/effective-policy.ts";
 import { isPolicyEffect, type PolicyEffect } from "./policies/policy-effects.ts";
 import { PolicyUpdates } from "./policies/policy-updates.ts";
+import { queueSettings } from "./queue-settings.ts";
 import { preconditionFailed } from "./refusals.ts";
 import type { Queue, Topology } from "./topology.ts";
 
@@ -110,8 +111,9 @@ export class Namespace {
   #settle(effect: Effect): void {
     if (effect.kind === "queue-declared") {
       const queue = this.topology.queuesById.get(effect.queue.id);
-      if (queue !== undefined) queue.policy = this.#policies.ofQueue(effect.queue);
-      this.#createInShard(effect.queue);
+      assert(queue !== undefined, "a declared queue exists");
+      queue.policy = this.#policies.ofQueue(effect.queue);
+      this.shard.createQueue(effect.queue.id, settingsOf(queue));
     } else if (effect.kind === "exchange-declared") {
       const { vhost, name } = effect.exchange;
       const exchange = this.topology.vhosts.get(vhost)?.exchanges.get(name);
@@ -125,25 +127,32 @@ export class Namespace {
   }
 
   #policyChanged(queue: Queue): void {
-    this.#ensureDeadLetterQueue(queue);
+    const configure = (): void => {
+      if (!queue.deleted) this.shard.configureQueue(queue.record.id, settingsOf(queue));
+    };
+    // A dead letter must not arrive in a queue that a crash could forget: its declaration comes first.
+    if (this.#ensureDeadLetterQueue(queue)) this.meta.whenCommitted(configure);
+    else configure();
   }
 
-  /** A queue under safe defaults has a queue for its dead letters beside it. */
-  #ensureDeadLetterQueue(queue: Queue): void {
+  /** A queue under safe defaults has a queue for its dead letters beside it. Returns whether it was made now. */
+  #ensureDeadLetterQueue(queue: Queue): boolean {
     const { record, policy } = queue;
     const name = deadLetterQueueName(record.name, policy);
-    if (name === undefined || this.topology.vhosts.get(record.vhost)?.queues.has(name) !== false) return;
+    if (name === undefined || this.topology.vhosts.get(record.vhost)?.queues.has(name) !== false) return false;
     if (this.topology.queuesById.size >= LIMITS.queuesMax) {
       this.#logger.warn("a dead-letter queue was not declared: there are too many queues", { queue: name });
-      return;
+      return false;
     }
     const { vhost, durable, autoDelete, ownerId, quorum } = record;
     try {
       this.createQueue({ vhost, name, durable, autoDelete, ownerId, quorum, arguments: typeArgument(quorum) });
+      return true;
     } catch (error) {
       if (!(error instanceof BrokerError)) throw error;
       // Nobody asked for this queue who could be answered; a start goes through all queues again.
       this.#logger.warn("a dead-letter queue was not declared", { queue: name, error: error.message });
+      return false;
     }
   }
 
@@ -153,10 +162,10 @@ export class Namespace {
     const queues = this.topology.vhosts.get(effect.name)?.queues.values() ?? [];
     return Array.from(queues, ({ record }) => record.id);
   }
+}
 
-  #createInShard(record: QueueRecord): void {
-    this.shard.createQueue(record.id, queueSettings(record));
-  }
+function settingsOf({ record, policy }: Queue): QueueSettings {
+  return queueSettings(record, policy.own, policy.operators);
 }
 
 function vhostOfPolicy(effect: PolicyEffect): string | undefined {

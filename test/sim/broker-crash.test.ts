@@ -29,6 +29,7 @@ const FIXED_SEEDS = 40;
 const NEW_SEEDS = Number(process.env["QUAYSIDE_SIM_SEEDS"] ?? 10);
 const LIVES = 5;
 const STEPS_MAX = 60;
+const ADMIN = { user: "guest", tags: ["administrator"] };
 const ALWAYS = { ifUnused: false, ifEmpty: false };
 const SMALL_LOG = { runningBytes: 1500, startBytes: 500, partBytes: 400 };
 const SMALL_SHARD = { pageRows: 8, pageRowsFirst: 2, snapshotMinBytes: 4096, slabBytes: 8192, entryTargetBytes: 512 };
@@ -80,7 +81,7 @@ class Life {
 
   /** One thing that a client does. Refusals are part of life. */
   act(): void {
-    const choice = this.random.below(12);
+    const choice = this.random.below(15);
     if (choice < 6) {
       this.#publish();
       return;
@@ -112,11 +113,41 @@ class Life {
       broker.bindQueue(session, binding(x, q, `${random.below(20)}`));
     } else if (choice === 10) {
       broker.unbindQueue(session, binding(x, q, `${random.below(20)}`));
+    } else if (choice > 11) {
+      this.#manage(choice);
     } else if (random.chance(0.4)) {
       this.messages.delete(this.idOf(q) ?? 0);
       broker.deleteQueue(session, q, ALWAYS);
     } else {
       broker.deleteExchange(session, x, false);
+    }
+  }
+
+  /** What an administrator does meanwhile: in vhosts of its own, so that clients are not put out. */
+  #manage(choice: number): void {
+    const { management } = this.broker;
+    const { random } = this;
+    const vhost = `v${random.below(2)}`;
+    const n = random.below(3);
+    if (choice === 12) {
+      if (random.chance(0.3)) management.vhosts.delete(ADMIN, vhost);
+      else management.vhosts.put(ADMIN, vhost, { description: `${n}` });
+      return;
+    }
+    if (choice === 13) {
+      const definition = new Map([["max-length", 1000 + n]]);
+      if (random.chance(0.3)) management.policies.delete(ADMIN, "policy", "/", `p${n}`);
+      else management.policies.put(ADMIN, "policy", "/", `p${n}`, { pattern: "^q", definition, priority: n });
+      return;
+    }
+    if (!random.chance(0.3)) {
+      const pattern = `^${n}`;
+      const grant = { vhost, user: "guest", configure: pattern, write: pattern, read: pattern };
+      management.users.putPermission(ADMIN, grant);
+    } else if (random.chance(0.5)) {
+      management.topology.declareQueue(ADMIN, vhost, queue(`${n}q`));
+    } else {
+      management.policies.putParameter(ADMIN, { vhost, component: "c", name: `${n}`, value: n });
     }
   }
 

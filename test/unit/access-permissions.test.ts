@@ -52,6 +52,15 @@ type Operation = (bench: Bench["broker"], session: Session) => unknown;
 const OPERATIONS: readonly { name: string; run: Operation; needs: [keyof Patterns, string, string][] }[] = [
   { name: "declare a queue", run: (b, s) => b.declareQueue(s, queue("n")), needs: [["configure", "queue", "n"]] },
   { name: "declare it again", run: (b, s) => b.declareQueue(s, queue("q")), needs: [["configure", "queue", "q"]] },
+  {
+    name: "declare a queue with dead letters",
+    run: (b, s) => b.declareQueue(s, queue("n", { arguments: new Map([["x-dead-letter-exchange", "x"]]) })),
+    needs: [
+      ["configure", "queue", "n"],
+      ["read", "queue", "n"],
+      ["write", "exchange", "x"],
+    ],
+  },
   { name: "delete a queue", run: (b, s) => b.deleteQueue(s, "q", ALWAYS), needs: [["configure", "queue", "q"]] },
   { name: "purge a queue", run: (b, s) => b.purgeQueue(s, "q"), needs: [["read", "queue", "q"]] },
   { name: "consume", run: (b, s) => b.consume(s, "q", new TestSink(), CONSUME), needs: [["read", "queue", "q"]] },

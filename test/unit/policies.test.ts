@@ -103,6 +103,43 @@ test("an operator policy lowers limits and lengthens nothing", async () => {
   assert.equal(definitionOf(bench, "q")["message-ttl"], 9);
 });
 
+test("the shard hears what a queue is to do: when it is declared, when a policy changes, and after a restart", async () => {
+  const bench = await openBench();
+  const { broker, session, shard, turn } = bench;
+  const settingsOf = ({ broker: b, shard: s }: Bench, name: string) => {
+    const id = b.management.topology.queue("/", name)?.record.id ?? 0;
+    return s.queues.get(id)?.settings;
+  };
+  broker.declareQueue(session, queue("early", { arguments: new Map([["x-max-length", 7]]) }));
+  put(bench, "p", { "max-length": 9, "message-ttl": 100, "dead-letter-exchange": "x" });
+  putOperator(bench, "o", { "message-ttl": 50 });
+  broker.declareQueue(session, queue("late"));
+  turn.run();
+  const after = await bench.crash(shard);
+  for (const each of [bench, after]) {
+    const [early, late] = [settingsOf(each, "early"), settingsOf(each, "late")];
+    assert.deepEqual([early?.lengthMax, early?.messageTtlMs, early?.deadLetters], [7, 50, true]);
+    assert.deepEqual([late?.lengthMax, late?.messageTtlMs, late?.deadLetters], [9, 50, true]);
+  }
+  after.broker.management.policies.delete(ADMIN, "policy", "/", "p");
+  assert.deepEqual([settingsOf(after, "late")?.lengthMax, settingsOf(after, "late")?.deadLetters], [undefined, false]);
+});
+
+test("a queue sends its dead letters only once the queue for them is durable", async () => {
+  const bench = await openBench();
+  const { broker, session, shard, turn } = bench;
+  broker.declareQueue(session, queue("q"));
+  turn.run();
+  const id = broker.management.topology.queue("/", "q")?.record.id ?? 0;
+  broker.management.policies.putSafeDefaults(ADMIN, "/", "^q$");
+  assert.equal(shard.queues.get(id)?.settings.deadLetters, false);
+  turn.run();
+  assert.deepEqual(
+    [shard.queues.get(id)?.settings.deadLetters, shard.queues.get(id)?.settings.deliveryLimit],
+    [true, 5],
+  );
+});
+
 test("an alternate exchange by policy takes what an exchange cannot route, at once", async () => {
   const bench = await openBench();
   const { broker, session } = bench;

@@ -30,13 +30,13 @@ export function exportBroker(state: MetaState): JsonObject {
     ...head(`Definitions of a broker`),
     users: sorted([...access.users.values()], ({ name }) => name).map(userToJson),
     vhosts: vhosts.map(({ record }) => vhostToJson(record)),
-    permissions: sorted([...access.permissions()], ({ vhost, user }) => `${vhost}\0${user}`).map((each) => ({
-      ...each,
-    })),
+    permissions: sorted([...access.permissions()], ({ vhost, user }) => `${vhost}\0${user}`).map(
+      ({ user, vhost, configure, write, read }) => ({ user, vhost, configure, write, read }),
+    ),
     topic_permissions: sorted(
       [...access.topicPermissions()],
       ({ vhost, user, exchange }) => `${vhost}\0${user}\0${exchange}`,
-    ).map((each) => ({ ...each })),
+    ).map(({ user, vhost, exchange, write, read }) => ({ user, vhost, exchange, write, read })),
     parameters: join("parameters"),
     global_parameters: sorted([...policies.globalParameters.values()], ({ name }) => name).map((each) => ({ ...each })),
     policies: join("policies"),
@@ -112,10 +112,12 @@ function partsOf({ policies }: MetaState, vhost: Vhost, isNamed: boolean): Vhost
       internal: settings.internal,
       arguments: tableToPlain(settings.arguments),
     })),
-    bindings: sorted(exchanges, ({ settings }) => settings.name)
-      .flatMap(({ bindings }) => [...bindings.values()])
-      .filter(({ to }) => (to instanceof Queue ? to.record.durable : to.settings.durable))
-      .map((binding) => bindingToJson(binding, place)),
+    bindings: sorted(
+      exchanges
+        .flatMap(({ bindings }) => [...bindings.values()])
+        .filter(({ to }) => (to instanceof Queue ? to.record.durable : to.settings.durable)),
+      (binding) => JSON.stringify(Object.values(bindingToJson(binding, {}))),
+    ).map((binding) => bindingToJson(binding, place)),
   };
 }
 
