@@ -61,6 +61,16 @@ export const LIMITS = {
   transactionBytesMax: 64 * MIB,
   transactionsTotalBytesMax: 256 * MIB,
 
+  /** HTTP: connections, the time that a request may take to arrive, and its body. */
+  httpConnectionsMax: 200,
+  httpRequestTimeoutMs: 30_000,
+  httpBodyBytesMax: 1 * MIB,
+  /** Of definitions, and of messages with their body in base64. */
+  httpLargeBodyBytesMax: 32 * MIB,
+  /** Bodies that are being read, all together. */
+  httpBodiesTotalBytesMax: 128 * MIB,
+  jsonDepthMax: 64,
+
   /** Unsent bytes above which a connection gets no more deliveries. */
   socketUnsentBytesMax: 1 * MIB,
   /** Uncommitted bytes above which publishing connections are paused, and below which they go on. */
@@ -122,6 +132,8 @@ export const LIMITS = {
 assert(LIMITS.frameBytesMin <= LIMITS.frameBytesMax, "frame limits are ordered");
 assert(LIMITS.handshakeBytesMax <= LIMITS.frameBytesMax, "a frame of the handshake is no larger than others");
 assert(LIMITS.loginBackoffMaxMs < LIMITS.handshakeTimeoutMs, "a login that waits is answered within its handshake");
+assert(LIMITS.messageBytesMax * 1.34 + 65536 <= LIMITS.httpLargeBodyBytesMax, "the largest message fits a request");
+assert(LIMITS.httpLargeBodyBytesMax <= LIMITS.httpBodiesTotalBytesMax, "the largest body may be read");
 assert(LIMITS.commitBacklogLowBytes < LIMITS.commitBacklogHighBytes, "flow watermarks are ordered");
 assert(LIMITS.messageBytesMax + 4096 <= LIMITS.segmentBytes, "the largest message fits a segment");
 assert(LIMITS.messageBytesMax <= LIMITS.messageBytesCeiling, "the default message size may be set");

@@ -2,8 +2,7 @@
 // admin. The only file that knows them all. It holds no signal handlers and no globals: twenty brokers
 // may run in one process. What was started is stopped in the reverse order, also when a later step fails.
 
-import { listenAdmin, listenMetrics } from "./admin/admin.ts";
-import { createAdminSource } from "./admin/broker-source.ts";
+import { type Admin, listenAdmin, listenMetrics } from "./admin/admin.ts";
 import { type Broker, createBroker } from "./broker/broker.ts";
 import type { MemoryLimit, Port } from "./config.ts";
 import { LIMITS } from "./limits.ts";
@@ -305,19 +304,21 @@ class Start {
     const http = createNodeHttp(this.#logger);
     const loopWatch = this.#machine.watchLoop();
     steps.push(() => loopWatch.stop());
-    const source = createAdminSource({
+    const admin: Admin = {
       broker,
       monitor,
       machine: this.#machine,
       clock: this.#clock,
       loopWatch,
+      rabbitmqVersion: RABBITMQ_VERSION,
       commits,
       connections: () => door.connectionCount,
+      listeners: () => this.#addresses,
       failed: () => this.#failure !== undefined,
       draining: () => this.#draining,
-    });
-    await this.#listen("http", httpPort, (host, port) => listenAdmin({ http, source, host, port }), steps);
-    await this.#listen("metrics", metricsPort, (host, port) => listenMetrics({ http, source, host, port }), steps);
+    };
+    await this.#listen("http", httpPort, (host, port) => listenAdmin({ http, admin, host, port }), steps);
+    await this.#listen("metrics", metricsPort, (host, port) => listenMetrics({ http, admin, host, port }), steps);
   }
 
   /** Listens on every host and notes the addresses; "off" is nothing to do. */

@@ -11,7 +11,7 @@ import { withIntegerHeader } from "../model/properties.ts";
 import type { Clock, Random } from "../ports/clock.ts";
 import type { Hashing } from "../ports/hashing.ts";
 import type { Logger } from "../ports/logger.ts";
-import type { ReturnCause, SettleReason, ShardPort } from "../queues/shard-port.ts";
+import type { ReturnCause, SettleReason, ShardCounters, ShardPort } from "../queues/shard-port.ts";
 import type { AuthenticatedUser, Login } from "./access/login.ts";
 import { Access } from "./access/grants.ts";
 import { ensureFirstUser, type FirstAdmin } from "./access/first-user.ts";
@@ -343,6 +343,21 @@ export class Broker implements BrokerFacade {
 
   get congested(): boolean {
     return this.#shard.congested;
+  }
+
+  /** Every alarm that is up. */
+  get alarms(): readonly AlarmKind[] {
+    return this.#flow.alarms;
+  }
+
+  /** Lifetime counters of all queues. */
+  get counters(): Readonly<ShardCounters> {
+    return this.#shard.counters;
+  }
+
+  /** Unix time at which the broker was ready, ms. */
+  get startedAtMs(): number {
+    return this.#startedAtMs;
   }
 
   onFlow(listener: () => void): void {

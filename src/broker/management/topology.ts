@@ -69,6 +69,12 @@ export class TopologyManagement {
     this.#facade = facade;
   }
 
+  /** How much there is of everything. */
+  sizes(): { readonly queues: number; readonly exchanges: number; readonly bindings: number } {
+    const { queuesById, exchangesById, bindingCount } = this.#topology;
+    return { queues: queuesById.size, exchanges: exchangesById.size, bindings: bindingCount };
+  }
+
   /** The queues of one vhost, or of all. */
   *queues(vhost?: string): Generator<QueueView> {
     const queues = vhost === undefined ? this.#topology.queuesById : this.#topology.vhosts.get(vhost)?.queues;

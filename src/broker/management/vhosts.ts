@@ -30,6 +30,10 @@ export class VhostManagement {
     });
   }
 
+  exists(name: string): boolean {
+    return this.#namespace.topology.vhosts.has(name);
+  }
+
   get(name: string): VhostView | undefined {
     return this.list().find((vhost) => vhost.name === name);
   }
