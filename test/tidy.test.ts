@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { banRule, nameRule } from "./tidy/bans.ts";
 import * as docs from "./tidy/docs.ts";
+import { routesRule } from "./tidy/http-docs.ts";
 import { deadFileRule, layerRule } from "./tidy/layers.ts";
 import { dependencyRule, lockRule } from "./tidy/packages.ts";
 import { codeOnly, readRepository, type Repository, type Rule } from "./tidy/repository.ts";
@@ -165,3 +166,11 @@ test("the rules look at code only: comments, strings and regular expressions are
   for (const name of ["a", "c", "e", "f", "j", "l", "m", "n"]) assert.match(code, new RegExp(`\\b${name}\\b`));
   for (const name of ["x", "b", "d", "g", "h", "i", "k"]) assert.doesNotMatch(code, new RegExp(`\\b${name}\\b`));
 });
+
+rule("docs/http-api.md lists the routes that there are", routesRule, [
+  {
+    path: "docs/http-api.md",
+    change: (text) => text.replace("| GET | `/metrics` |", "| GET | `/metric` |"),
+    finds: /tables differ/,
+  },
+]);
