@@ -31,9 +31,25 @@ before(async () => {
   packed = (JSON.parse(stdout) as Packed[])[0]!;
   mkdirSync(installed);
   writeFileSync(join(installed, "package.json"), '{"name": "app", "private": true, "type": "module"}');
-  const install = ["install", "--offline", "--no-audit", "--no-fund", join(folder, packed.filename)];
+  // What the package depends on comes from where it was tested: a cache of packages need not know it.
+  const dependencies = runtimePackages().map((name) => join(root, name));
+  const flags = ["--offline", "--ignore-scripts", "--install-links", "--no-audit", "--no-fund"];
+  const install = ["install", ...flags, join(folder, packed.filename), ...dependencies];
   await run("npm", install, { cwd: installed });
 });
+
+/** Folders of the packages that run with the broker, from the lock file. */
+function runtimePackages(): readonly string[] {
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, { dev?: boolean; devOptional?: boolean }>;
+  };
+  const isRuntime = ([name, { dev, devOptional }]: [string, { dev?: boolean; devOptional?: boolean }]): boolean => {
+    return name !== "" && dev !== true && devOptional !== true;
+  };
+  return Object.entries(lock.packages)
+    .filter(isRuntime)
+    .map(([name]) => name);
+}
 
 after(() => rmSync(folder, { recursive: true, force: true }));
 
