@@ -76,8 +76,18 @@ export const LIMITS = {
   /** Uncommitted bytes above which publishing connections are paused, and below which they go on. */
   commitBacklogHighBytes: 16 * MIB,
   commitBacklogLowBytes: 4 * MIB,
+  /**
+   * The same for connections that publish much, while others publish little: those then wait for a commit
+   * of some milliseconds and not for one of everything that a flood has brought.
+   */
+  fairBacklogHighBytes: 256 * KIB,
+  fairBacklogLowBytes: 128 * KIB,
+  /** A connection that sends no more than this in a second publishes little, bytes. */
+  modestBytesMax: 1 * MIB,
   /** Bytes that one connection may parse in one turn before others get theirs. */
   parseBudgetBytes: 256 * KIB,
+  /** The same while others publish little. */
+  parseBudgetFairBytes: 64 * KIB,
 
   /** A turn's effects are cut into entries of about this size. */
   entryTargetBytes: 64 * KIB,
@@ -135,6 +145,8 @@ assert(LIMITS.loginBackoffMaxMs < LIMITS.handshakeTimeoutMs, "a login that waits
 assert(LIMITS.messageBytesMax * 1.34 + 65536 <= LIMITS.httpLargeBodyBytesMax, "the largest message fits a request");
 assert(LIMITS.httpLargeBodyBytesMax <= LIMITS.httpBodiesTotalBytesMax, "the largest body may be read");
 assert(LIMITS.commitBacklogLowBytes < LIMITS.commitBacklogHighBytes, "flow watermarks are ordered");
+assert(LIMITS.fairBacklogLowBytes < LIMITS.fairBacklogHighBytes, "watermarks of fairness are ordered");
+assert(LIMITS.fairBacklogHighBytes <= LIMITS.commitBacklogLowBytes, "who publishes much is stopped first");
 assert(LIMITS.messageBytesMax + 4096 <= LIMITS.segmentBytes, "the largest message fits a segment");
 assert(LIMITS.messageBytesMax <= LIMITS.messageBytesCeiling, "the default message size may be set");
 assert(LIMITS.entryTargetBytes < LIMITS.slabBytes, "an entry fits a slab");

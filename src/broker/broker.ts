@@ -25,6 +25,7 @@ import type {
   BindingDeclaration,
   BrokerFacade,
   ClientConnection,
+  Congestion,
   ExchangeBindingDeclaration,
   ExchangeDeclaration,
   QueueDeclaration,
@@ -117,6 +118,8 @@ export class Broker implements BrokerFacade {
   messageBytesMax: number = LIMITS.messageBytesMax;
   /** For those who run the broker. */
   readonly management: Management;
+  /** Somebody was told that those who publish much must wait. */
+  #unfair = false;
   /** A purge was answered to nobody yet: the answer waits for the shard's log too. */
   #purged = false;
 
@@ -341,8 +344,10 @@ export class Broker implements BrokerFacade {
     return this.#flow.blocked;
   }
 
-  get congested(): boolean {
-    return this.#shard.congested;
+  get congestion(): Congestion {
+    if (this.#shard.congested) return "all";
+    if (!this.#unfair && this.#shard.backlogBytes > LIMITS.fairBacklogHighBytes) this.#unfair = true;
+    return this.#unfair ? "many" : "none";
   }
 
   /** Every alarm that is up. */
@@ -370,6 +375,10 @@ export class Broker implements BrokerFacade {
 
   /** To be called after each group commit of the shard. */
   committedChanged(): void {
+    if (this.#unfair && this.#shard.backlogBytes < LIMITS.fairBacklogLowBytes) {
+      this.#unfair = false;
+      this.#flow.changed();
+    }
     for (const listener of this.#commitListeners) listener();
   }
 
@@ -400,7 +409,7 @@ export class Broker implements BrokerFacade {
       startedAtMs: this.#startedAtMs,
       sessions: this.#sessions.size,
       alarms: this.#flow.alarms,
-      congested: this.congested,
+      congested: this.#shard.congested,
       counters: { ...this.#shard.counters },
       queues: queueOverviews(topology, this.#shard),
       exchanges: exchangeOverviews(topology),

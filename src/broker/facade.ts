@@ -86,6 +86,8 @@ export interface Route {
   readonly delayedQueueIds: readonly number[];
 }
 
+export type Congestion = "none" | "many" | "all";
+
 export interface BrokerFacade {
   /**
    * Checks name and password, and calls `done` once: with undefined when refused. Hashing takes its time
@@ -162,9 +164,12 @@ export interface BrokerFacade {
   readonly messageBytesMax: number;
   /** Why publishers must wait now; undefined when they need not. Alarms are told to clients. */
   readonly publishBlocked: "memory" | "disk" | undefined;
-  /** Uncommitted bytes are above the limit: stop reading from publishing connections for some ms. */
-  readonly congested: boolean;
-  /** `listener` is called when `publishBlocked` or `congested` changed. */
+  /**
+   * Uncommitted bytes are above the limit for connections that publish much ("many"), or for all that
+   * publish ("all"): stop reading from those until it changes.
+   */
+  readonly congestion: Congestion;
+  /** `listener` is called when `publishBlocked` changed or `congestion` eased. */
   onFlow(listener: () => void): void;
 
   /** Runs `work` once at the end of this turn, after deliveries: doors write their sockets there. */

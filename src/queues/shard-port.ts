@@ -183,6 +183,8 @@ export interface ShardPort {
   readonly committed: number;
   /** Publishers must pause: uncommitted bytes are above the limit. `onFlow` tells when it changes. */
   readonly congested: boolean;
+  /** Bytes that are not durable yet. */
+  readonly backlogBytes: number;
   readonly counters: Readonly<ShardCounters>;
 
   createQueue(queueId: number, settings: QueueSettings): void;

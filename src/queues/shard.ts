@@ -148,6 +148,10 @@ export class Shard implements ShardPort {
     return this.journal.committed;
   }
 
+  get backlogBytes(): number {
+    return this.journal.backlogBytes;
+  }
+
   createQueue(queueId: number, settings: QueueSettings): void {
     this.state.addQueue(queueId, settings);
     if (settings.durable) {

@@ -75,6 +75,7 @@ export class FakeShard implements ShardPort {
   openPosition = 1;
   committed = 0;
   congested = false;
+  backlogBytes = 0;
   readonly counters: ShardCounters = {
     published: 0,
     delivered: 0,

@@ -6,6 +6,7 @@ import type {
   BindingDeclaration,
   BrokerFacade,
   ClientConnection,
+  Congestion,
   ExchangeBindingDeclaration,
   ExchangeDeclaration,
   Login,
@@ -66,7 +67,7 @@ export class FakeBroker implements BrokerFacade {
   topologyVersion = 1;
   committed = 0;
   publishBlocked: "memory" | "disk" | undefined = undefined;
-  congested = false;
+  congestion: Congestion = "none";
   messageBytesMax: number = LIMITS.messageBytesMax;
   /** Control-plane changes are durable at once. */
   metaIsDurable = true;
@@ -118,9 +119,9 @@ export class FakeBroker implements BrokerFacade {
     for (const done of this.metaWaiters.splice(0)) done();
   }
 
-  flow(change: { blocked?: "memory" | "disk" | undefined; congested?: boolean }): void {
+  flow(change: { blocked?: "memory" | "disk" | undefined; congestion?: Congestion }): void {
     if ("blocked" in change) this.publishBlocked = change.blocked;
-    if (change.congested !== undefined) this.congested = change.congested;
+    if (change.congestion !== undefined) this.congestion = change.congestion;
     for (const listener of this.flowListeners) listener();
   }
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { LIMITS } from "../../src/limits.ts";
 import type { MessageProperties } from "../../src/model/properties.ts";
 import { readRecord } from "../../src/protocols/amqp091/record.ts";
 import { type Client, frame, headerFrame, methodFrame, publishFrames, World } from "./amqp091-world.ts";
@@ -215,14 +216,42 @@ test("congestion pauses the sockets that publish, and only those, until it is ov
   world.broker.add("q");
   const publisher = world.open();
   const other = world.open();
-  world.broker.congested = true;
+  world.broker.congestion = "all";
   publisher.publish("q", "x");
   other.send(1, "basic.qos", { prefetchSize: 0, prefetchCount: 1, global: false });
   assert.equal(publisher.socket.paused, true);
   assert.equal(other.socket.paused, false);
   assert.equal(world.broker.published, 1, "what was read is published");
-  world.broker.flow({ congested: false });
+  world.broker.flow({ congestion: "none" });
   assert.equal(publisher.socket.paused, false);
+});
+
+test("who publishes much waits for a short backlog while others publish little, and only then", async () => {
+  const world = await World.open();
+  world.broker.add("q");
+  const [flood, modest] = [world.open(), world.open()];
+  const second = (): void => {
+    flood.publish("q", Buffer.alloc(LIMITS.modestBytesMax + 1), { properties: PERSISTENT });
+    flood.settle();
+    world.clock.advance(1000);
+  };
+  world.broker.congestion = "many";
+  for (let i = 0; i < 8; i++) second();
+  flood.publish("q", "x");
+  assert.equal(flood.socket.paused, false, "nobody else is there to wait for it");
+  modest.publish("q", "x");
+  flood.publish("q", "x");
+  modest.publish("q", "x");
+  assert.deepEqual([flood.socket.paused, modest.socket.paused], [true, false]);
+  world.broker.flow({});
+  assert.equal(flood.socket.paused, true, "nothing has changed");
+  world.broker.flow({ congestion: "none" });
+  assert.equal(flood.socket.paused, false);
+  world.broker.congestion = "many";
+  flood.publish("q", "x");
+  assert.equal(flood.socket.paused, true);
+  world.clock.advance(7000);
+  assert.equal(flood.socket.paused, false, "the others have stopped publishing");
 });
 
 test("one turn makes one write to a socket, whatever it answers", async () => {

@@ -7,7 +7,7 @@
 //   commit    a topology change is not durable yet      get    a basic.get is under way
 //   blocked   an alarm is on and this client publishes   login  the password is being checked
 // Pausing only stops the socket:
-//   congested uncommitted bytes are above the limit      unsent the peer does not read its answers
+//   congested uncommitted bytes are above a limit        unsent the peer does not read its answers
 //   budget    this turn has parsed enough for this connection
 
 import { assert } from "../../assert.ts";
@@ -64,6 +64,9 @@ export interface ConnectionHost {
   readonly replies: DirectReplies;
   readonly transactions: TransactionBudget;
   readonly tick: number;
+  /** Somebody publishes, and little: who publishes much makes room. */
+  readonly someAreModest: boolean;
+  modestPublished(): void;
   /** The connection has something to send at the end of this turn. */
   flushLater(connection: Connection): void;
   awaitCommit(channel: Channel): void;
@@ -113,6 +116,9 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   private publishedInChunk = false;
   /** Bytes received since the last flush. */
   private turnBytes = 0;
+  /** Bytes received in this tick, and whether the one before brought much. */
+  private tickBytes = 0;
+  private wasHeavy = false;
   private endAfterFlush = false;
   private confirming: Channel[] = [];
   private waking: Channel[] = [];
@@ -150,8 +156,12 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     return this.host.tick;
   }
 
-  /** Once a tick: channels whose consumers hold deliveries for too long end. */
-  checkTimeouts(): void {
+  /**
+   * The end of a tick: channels whose consumers hold deliveries for too long end.
+   */
+  endTick(): void {
+    this.wasHeavy = this.tickBytes > LIMITS.modestBytesMax;
+    this.tickBytes = 0;
     if (this.phase === "open") this.dispatch.checkTimeouts();
   }
 
@@ -165,6 +175,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     if (this.phase === "gone" || this.endAfterFlush) return;
     this.heartbeat.received();
     this.receivedBytes += chunk.length;
+    this.tickBytes += chunk.length;
     if (this.holding) this.pauseSocket();
     this.spend(chunk.length);
     this.parse(() => {
@@ -176,7 +187,8 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   /** One poll may read the same socket many times: beyond its budget the connection waits for the next turn. */
   private spend(size: number): void {
     this.turnBytes += size;
-    if (this.turnBytes < LIMITS.parseBudgetBytes) return;
+    const isFair = this.host.someAreModest && this.isHeavy;
+    if (this.turnBytes < (isFair ? LIMITS.parseBudgetFairBytes : LIMITS.parseBudgetBytes)) return;
     this.turnBytes = 0;
     this.raise(PAUSE_BUDGET);
     this.host.flushLater(this);
@@ -220,11 +232,23 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     }
     this.dispatch.release();
     if (this.waking.length > 0) this.wakeChannels();
-    if (this.publishedInChunk && this.broker.congested && this.phase === "open") {
+    if (this.publishedInChunk && this.phase === "open" && this.mustWait()) {
       this.raise(PAUSE_CONGESTED);
       this.host.awaitFlow(this);
     }
+    if (this.publishedInChunk && !this.isHeavy) this.host.modestPublished();
     this.publishedInChunk = false;
+  }
+
+  /** True while this publisher is to be read no further: for the sake of memory, or of the others. */
+  private mustWait(): boolean {
+    const { congestion } = this.broker;
+    return congestion === "all" || (congestion === "many" && this.host.someAreModest && this.isHeavy);
+  }
+
+  /** True for a connection that sends much; it makes room for those that send little. */
+  private get isHeavy(): boolean {
+    return this.wasHeavy || this.tickBytes > LIMITS.modestBytesMax;
   }
 
   private wakeChannels(): void {
@@ -308,7 +332,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
       this.toldBlocked = false;
       this.lower(HOLD_BLOCKED);
     }
-    if ((this.flags & PAUSE_CONGESTED) !== 0 && !this.broker.congested) this.lower(PAUSE_CONGESTED);
+    if ((this.flags & PAUSE_CONGESTED) !== 0 && !this.mustWait()) this.lower(PAUSE_CONGESTED);
     return (this.flags & (HOLD_BLOCKED | PAUSE_CONGESTED)) !== 0;
   }
 

@@ -18,6 +18,8 @@ import { TransactionBudget } from "./transaction.ts";
 
 /** How long clients get to answer connection.close at shutdown, ms. */
 const SHUTDOWN_MS = 1_000;
+/** Those who publish much make room for so many ticks after somebody has published a little. */
+const MODEST_TICKS = 5;
 /** Sockets beyond the limit of connections: room to tell a client politely why it is refused. */
 const SOCKETS_SPARE = 1_024;
 
@@ -67,6 +69,8 @@ class Door implements AmqpDoor, ConnectionHost {
   readonly transactions = new TransactionBudget();
   internalErrors = 0;
   tick = 0;
+  someAreModest = false;
+  private modestTick = 0;
   private readonly net: Net;
   private readonly listeners: { readonly listener: Listener; readonly tls: boolean }[] = [];
   private readonly connections = new Set<Connection>();
@@ -124,12 +128,21 @@ class Door implements AmqpDoor, ConnectionHost {
     if (this.connections.size === 1) this.armTicks();
   }
 
+  modestPublished(): void {
+    this.someAreModest = true;
+    this.modestTick = this.tick;
+  }
+
   /** Counts ticks while there are connections. */
   private armTicks(): void {
     this.ticker?.cancel();
     this.ticker = this.clock.after(CONSUMER_TICK_MS, () => {
       this.tick++;
-      for (const each of this.connections) each.checkTimeouts();
+      for (const each of this.connections) each.endTick();
+      if (this.someAreModest && this.tick - this.modestTick > MODEST_TICKS) {
+        this.someAreModest = false;
+        this.flowChanged();
+      }
       if (this.connections.size > 0) this.armTicks();
     });
   }
