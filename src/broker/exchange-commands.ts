@@ -16,8 +16,8 @@ import {
   preconditionFailed,
   reservedName,
   resource,
-  wireType,
 } from "./refusals.ts";
+import { wireType } from "../model/wire-type.ts";
 import type { OpenSession } from "./sessions.ts";
 
 /** Arguments that a second declaration must repeat. */

@@ -6,15 +6,8 @@ import type { FieldTable, FieldValue } from "../model/field-table.ts";
 import { sameFieldValue } from "../model/field-table-json.ts";
 import type { QueueRecord } from "./effects.ts";
 import type { QueueDeclaration } from "./facade.ts";
-import {
-  argumentsDiffer,
-  assertEquivalent,
-  locked,
-  notYet,
-  preconditionFailed,
-  resource,
-  wireType,
-} from "./refusals.ts";
+import { argumentsDiffer, assertEquivalent, locked, notYet, preconditionFailed, resource } from "./refusals.ts";
+import { wireType } from "../model/wire-type.ts";
 
 const TYPE = "x-queue-type";
 const DEAD_LETTER_EXCHANGE = "x-dead-letter-exchange";

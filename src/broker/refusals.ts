@@ -3,6 +3,7 @@
 
 import type { FieldValue } from "../model/field-table.ts";
 import { BrokerError } from "../model/errors.ts";
+import { wireType } from "../model/wire-type.ts";
 
 export type ResourceKind = "queue" | "exchange";
 
@@ -87,17 +88,4 @@ function shownValue(value: FieldValue | undefined): string {
   if (typeof value === "object")
     return JSON.stringify(value, (_key, part: unknown) => (typeof part === "bigint" ? part.toString() : part));
   return String(value);
-}
-
-/** The usual wire type of a value; the exact integer width is not kept. */
-export function wireType(value: FieldValue): string {
-  if (value === null) return "void";
-  if (typeof value === "string") return "longstr";
-  if (typeof value === "boolean") return "bool";
-  if (typeof value === "bigint") return "long";
-  if (typeof value === "number") return Math.abs(value) < 2 ** 31 ? "signedint" : "long";
-  if (Buffer.isBuffer(value)) return "binary";
-  if (Array.isArray(value)) return "array";
-  if ("kind" in value) return value.kind;
-  return "table";
 }

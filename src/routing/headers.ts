@@ -12,6 +12,7 @@
 import { assert } from "../assert.ts";
 import type { FieldTable, FieldValue } from "../model/field-table.ts";
 import { sameFieldValue, tableIdentity } from "../model/field-table-json.ts";
+import { wireType } from "../model/wire-type.ts";
 import type { ExchangeRouter, RoutedBinding } from "./exchange-router.ts";
 import type { RoutedMessage } from "./routed-message.ts";
 
@@ -32,9 +33,11 @@ const X_MATCH = new Set(["all", "any", "all-with-x", "any-with-x"]);
 export function invalidHeadersBinding(args: FieldTable): string | undefined {
   const match = args.get("x-match");
   if (match === undefined) return undefined;
-  if (typeof match !== "string") return "Invalid x-match field type; expected longstr";
+  if (typeof match !== "string") {
+    return `Invalid x-match field type ${wireType(match)} (value ${String(match)}); expected longstr`;
+  }
   if (X_MATCH.has(match)) return undefined;
-  return `Invalid x-match field value "${match}"; expected all, any, all-with-x, or any-with-x`;
+  return `Invalid x-match field value <<"${match}">>; expected all, any, all-with-x, or any-with-x`;
 }
 
 export class HeadersRouter implements ExchangeRouter {

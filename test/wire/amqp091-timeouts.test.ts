@@ -71,8 +71,8 @@ test("a message taken with basic.get has the queue's timeout; a queue without on
 
 test("arguments of basic.consume that are no integers are 406 in RabbitMQ's words", async () => {
   for (const [name, value, reason] of [
-    ["x-priority", "high", "{unacceptable_type,longstr}"],
-    ["x-priority", true, "{unacceptable_type,bool}"],
+    ["x-priority", "high", '"expected integer, got longstr"'],
+    ["x-priority", true, '"expected integer, got bool"'],
     ["x-consumer-timeout", -1, "{value_negative,-1}"],
   ] as const) {
     const { client } = await consuming(undefined);

@@ -4,11 +4,11 @@ import type { Channel } from "./channel.ts";
 import { DELIVERY_COUNT_HEADER, GetSink } from "./deliver.ts";
 import { REPLY_QUEUE } from "./direct-replies.ts";
 import { channelError, connectionError } from "./errors.ts";
-import { typeName } from "./message-meaning.ts";
 import { readRecord } from "./record.ts";
 import { FRAME_METHOD, type MethodOf } from "./spec.ts";
 import { encodeMethod } from "./methods.ts";
-import type { FieldTable } from "../../model/field-table.ts";
+import { EMPTY_TABLE } from "../../model/field-table.ts";
+import { wireType } from "../../model/wire-type.ts";
 import { withIntegerHeader } from "../../model/properties.ts";
 
 export function qos(channel: Channel, method: MethodOf<"basic.qos">): void {
@@ -24,9 +24,8 @@ export function consume(channel: Channel, method: MethodOf<"basic.consume">): vo
   if (queue === REPLY_QUEUE) return consumeReplies(channel, method);
   const tag = freshTag(channel, method.consumerTag);
   const { noAck, exclusive } = method;
-  const thing = `queue '${queue}' in vhost '${host.session.vhost}'`;
-  const priority = integerArgument(method.arguments, "x-priority", thing) ?? 0;
-  const timeoutMs = integerArgument(method.arguments, "x-consumer-timeout", thing, 0);
+  const priority = integerArgument(channel, method, "x-priority") ?? 0;
+  const timeoutMs = integerArgument(channel, method, "x-consumer-timeout", 0);
   const consumer = channel.addConsumer(tag, { noAck, exclusive, priority, timeoutMs, arguments: method.arguments });
   try {
     consumer.handle = host.broker.consume(host.session, queue, consumer, { noAck, exclusive, priority });
@@ -51,14 +50,25 @@ function consumeReplies(channel: Channel, method: MethodOf<"basic.consume">): vo
 }
 
 /** An integer among the arguments of basic.consume; undefined when absent. Throws 406 in RabbitMQ's words. */
-function integerArgument(args: FieldTable, name: string, thing: string, min = -Infinity): number | undefined {
-  const value = args.get(name);
+function integerArgument(
+  channel: Channel,
+  method: MethodOf<"basic.consume">,
+  name: string,
+  min = -Infinity,
+): number | undefined {
+  const value = method.arguments.get(name);
   if (value === undefined) return undefined;
   const number = typeof value === "bigint" ? Number(value) : value;
   let fault: string | undefined;
-  if (typeof number !== "number" || !Number.isInteger(number)) fault = `{unacceptable_type,${typeName(value)}}`;
+  if (typeof number !== "number" || !Number.isInteger(number)) fault = `"expected integer, got ${wireType(value)}"`;
   else if (number < min) fault = `{value_negative,${number}}`;
   else return number;
+  const { broker, session } = channel.host;
+  const queue = queueName(channel, method.queue);
+  // That there is no such queue is said first.
+  const looked = { passive: true, durable: false, exclusive: false, autoDelete: false, arguments: EMPTY_TABLE };
+  broker.declareQueue(session, { name: queue, ...looked });
+  const thing = `queue '${queue}' in vhost '${session.vhost}'`;
   throw channelError("precondition-failed", `invalid arg '${name}' for ${thing}: ${fault}`);
 }
 

@@ -23,6 +23,7 @@ import {
   withHeader,
   withShortProperty,
 } from "../../model/properties.ts";
+import { wireType } from "../../model/wire-type.ts";
 import type { Channel } from "./channel.ts";
 import { REPLY_QUEUE } from "./direct-replies.ts";
 import { channelError } from "./errors.ts";
@@ -31,8 +32,10 @@ import { channelError } from "./errors.ts";
 export const MEANINGFUL_FLAGS = FLAG_HEADERS | FLAG_EXPIRATION | FLAG_USER_ID | FLAG_PRIORITY | FLAG_REPLY_TO;
 
 const NO_COPIES: readonly string[] = [];
-/** Larger expirations and delays are mistakes: RabbitMQ's timers end there. */
-const TIME_MAX_MS = 0xffff_ffff;
+/** A longer time to live is as good as none: a hundred years. */
+const EXPIRATION_MAX_MS = 100 * 365 * 24 * 3600 * 1000;
+/** Larger delays are mistakes: RabbitMQ's timers end there. */
+const DELAY_MAX_MS = 0xffff_ffff;
 
 /**
  * Reads what `flags` announce into `message`, whose properties may be replaced. Returns the routing keys of
@@ -66,9 +69,8 @@ function expirationMs(text: string): number {
   if (digits === undefined) fault = "no_integer";
   else if (digits.length < text.length) fault = `{leftover_string,"${text.slice(digits.length)}"}`;
   else if (value < 0) fault = `{value_negative,${digits}}`;
-  else if (value > TIME_MAX_MS) fault = `{value_too_big,${digits}}`;
   if (fault !== undefined) throw channelError("precondition-failed", `invalid expiration '${text}': ${fault}`);
-  return value;
+  return Math.min(value, EXPIRATION_MAX_MS);
 }
 
 function replaceReplyTo(message: IncomingMessage, channel: Channel): void {
@@ -134,19 +136,10 @@ function copiesOf(headers: FieldTable, name: "CC" | "BCC"): readonly string[] {
   if (!Array.isArray(value)) {
     throw channelError(
       "precondition-failed",
-      `invalid message: {unacceptable_type_in_header,"${name}",${typeName(value)}}`,
+      `invalid message: {unacceptable_type_in_header,"${name}",${wireType(value)}}`,
     );
   }
   return (value as readonly FieldValue[]).filter((key) => typeof key === "string");
-}
-
-/** How RabbitMQ calls the wire type of a value, as far as it is known after decoding. */
-export function typeName(value: FieldValue): string {
-  if (typeof value === "string") return "longstr";
-  if (typeof value === "number") return Number.isInteger(value) ? "signedint" : "double";
-  if (typeof value === "bigint") return "long";
-  if (typeof value === "boolean") return "bool";
-  return value === null ? "void" : "table";
 }
 
 /** The delay that a message asks for, ms; 0 when the header says nothing usable, as RabbitMQ's plugin has it. */
@@ -154,7 +147,7 @@ function delayMs(value: FieldValue | undefined): number {
   let asked = 0;
   if (typeof value === "number" || typeof value === "bigint") asked = Math.trunc(Number(value));
   else if (typeof value === "string" && /^\d+$/.test(value)) asked = Number(value);
-  return asked > 0 && asked <= TIME_MAX_MS ? asked : 0;
+  return asked > 0 && asked <= DELAY_MAX_MS ? asked : 0;
 }
 
 /**
