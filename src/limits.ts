@@ -70,6 +70,12 @@ export const LIMITS = {
   /** Bodies that are being read, all together. */
   httpBodiesTotalBytesMax: 128 * MIB,
   jsonDepthMax: 64,
+  /** Items of one list, and messages, that an answer holds. */
+  httpListedMax: 20_000,
+  httpMessagesMax: 1000,
+  /** Rates: how often counters are looked at, ms, and of how many queues. */
+  ratesPeriodMs: 5000,
+  ratedQueuesMax: 10_000,
 
   /** Unsent bytes above which a connection gets no more deliveries. */
   socketUnsentBytesMax: 1 * MIB,

@@ -3,6 +3,7 @@
 // may run in one process. What was started is stopped in the reverse order, also when a later step fails.
 
 import { type Admin, listenAdmin, listenMetrics } from "./admin/admin.ts";
+import { createRates } from "./admin/rated-queues.ts";
 import { type Broker, createBroker } from "./broker/broker.ts";
 import type { MemoryLimit, Port } from "./config.ts";
 import { LIMITS } from "./limits.ts";
@@ -304,13 +305,15 @@ class Start {
     const http = createNodeHttp(this.#logger);
     const loopWatch = this.#machine.watchLoop();
     steps.push(() => loopWatch.stop());
+    const rates = createRates(this.#clock, broker);
+    steps.push(() => rates.stop());
     const admin: Admin = {
       broker,
       monitor,
       machine: this.#machine,
       clock: this.#clock,
       loopWatch,
-      rabbitmqVersion: RABBITMQ_VERSION,
+      rates,
       commits,
       connections: () => door.connectionCount,
       listeners: () => this.#addresses,

@@ -1,6 +1,7 @@
 // The HTTP side: the admin listener and the metrics listener.
 
 import type { Broker } from "../broker/broker.ts";
+import type { Rates } from "../observe/rates.ts";
 import type { ResourceMonitor } from "../observe/resource-monitor.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Http } from "../ports/http.ts";
@@ -16,8 +17,7 @@ export interface Admin {
   readonly machine: Machine;
   readonly clock: Clock;
   readonly loopWatch: LoopWatch;
-  /** The version of RabbitMQ that clients are told. */
-  readonly rabbitmqVersion: string;
+  readonly rates: Rates;
   /** Group commits since start. */
   readonly commits: () => number;
   /** Open client connections. */

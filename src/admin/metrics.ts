@@ -1,7 +1,7 @@
 // The metrics page. rabbitmq_* names mean what RabbitMQ's own exporter means by them.
 
 import { MetricsPage } from "../observe/metrics.ts";
-import { VERSION } from "../version.ts";
+import { RABBITMQ_VERSION, VERSION } from "../version.ts";
 import type { Admin } from "./admin.ts";
 import type { Answer, Route } from "./route.ts";
 import { totalsOf } from "./totals.ts";
@@ -24,7 +24,7 @@ function page(metrics: MetricsPage): Answer {
 
 function totalsPage(admin: Admin): MetricsPage {
   const metrics = new MetricsPage();
-  const version = { product_name: "Quayside", product_version: VERSION, rabbitmq_version: admin.rabbitmqVersion };
+  const version = { product_name: "Quayside", product_version: VERSION, rabbitmq_version: RABBITMQ_VERSION };
   metrics.gauge("rabbitmq_build_info", "Version of this broker.", 1, version);
   const totals = totalsOf(admin);
   addObjects(metrics, admin, totals);

@@ -5,6 +5,7 @@ import { HEALTH_ROUTES } from "./health.ts";
 import { METRICS_ROUTES } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
 import { startPage } from "./page.ts";
+import { RABBITMQ_ROUTES } from "./rabbitmq/routes.ts";
 import type { Route } from "./route.ts";
 import { OVERVIEW_ROUTES } from "./v1/overview.ts";
 import { QUEUE_ROUTES } from "./v1/queues.ts";
@@ -31,4 +32,5 @@ export const ADMIN_ROUTES: readonly Route[] = [
     role: "everybody",
     handler: () => json(openApi(ADMIN_ROUTES)),
   },
+  ...RABBITMQ_ROUTES,
 ];

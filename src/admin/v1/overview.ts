@@ -1,6 +1,6 @@
 // /v1/overview: the broker in numbers.
 
-import { VERSION } from "../../version.ts";
+import { RABBITMQ_VERSION, VERSION } from "../../version.ts";
 import type { Admin } from "../admin.ts";
 import { json } from "../answers.ts";
 import { unreadiness } from "../health.ts";
@@ -23,7 +23,7 @@ function overviewOf(admin: Admin): unknown {
   const unready = unreadiness(admin);
   return {
     version: VERSION,
-    rabbitmqVersion: admin.rabbitmqVersion,
+    rabbitmqVersion: RABBITMQ_VERSION,
     status: unready === undefined ? "ok" : "unready",
     reason: unready,
     uptimeSeconds: Math.max(0, (clock.wallMs() - broker.startedAtMs) / 1000),

@@ -32,7 +32,7 @@ export interface Management {
   readonly sessions: SessionManagement;
   readonly definitions: DefinitionManagement;
   /** Resolves once everything that was changed so far is durable. */
-  committed(): Promise<void>;
+  readonly committed: () => Promise<void>;
 }
 
 export function createManagement(parts: ManagementParts): Management {
