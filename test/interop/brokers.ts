@@ -131,12 +131,16 @@ export function findPika(): string | undefined {
 
 /**
  * Starts a RabbitMQ with its own node name, data and Erlang port mapper, so that it neither sees nor
- * disturbs one that is installed as a service.
+ * disturbs one that is installed as a service. With a port, its management plugin listens there.
  */
-export async function startRabbitmq(program: string): Promise<Broker> {
+export async function startRabbitmq(program: string, managementPort?: number): Promise<Broker> {
   const folder = mkdtempSync(join(tmpdir(), "interop-rabbitmq-"));
   for (const each of ["mnesia", "log", "home"]) mkdirSync(join(folder, each));
-  writeFileSync(join(folder, "enabled_plugins"), "[].\n");
+  writeFileSync(join(folder, "enabled_plugins"), managementPort === undefined ? "[].\n" : "[rabbitmq_management].\n");
+  if (managementPort !== undefined) {
+    const lines = [`management.tcp.port = ${managementPort}`, `management.tcp.ip = ${HOST}`, ""];
+    writeFileSync(join(folder, "rabbitmq.conf"), lines.join("\n"));
+  }
   const [port, distributionPort, mapperPort] = [await freePort(), await freePort(), await freePort()];
   const environment = {
     PATH: process.env["PATH"] ?? "",
@@ -152,7 +156,7 @@ export async function startRabbitmq(program: string): Promise<Broker> {
     RABBITMQ_PID_FILE: join(folder, "pid"),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, "enabled_plugins"),
     RABBITMQ_CONF_ENV_FILE: join(folder, "none"),
-    RABBITMQ_CONFIG_FILE: join(folder, "none"),
+    RABBITMQ_CONFIG_FILE: join(folder, managementPort === undefined ? "none" : "rabbitmq.conf"),
   };
   // RabbitMQ would start a port mapper that outlives it; one that is our child ends with us.
   const mapper = spawn("epmd", ["-address", HOST, "-port", String(mapperPort)], { env: environment, stdio: "ignore" });
