@@ -142,7 +142,11 @@ export class FakeShard implements ShardPort {
     return this.#queue(queueId).ready.splice(0).length;
   }
 
+  /** Of each publish: to how many queues, and how long they hold it back, ms. */
+  readonly publishes: { readonly queues: number; readonly delayMs: number }[] = [];
+
   publish(message: IncomingMessage, queueIds: readonly number[]): number {
+    this.publishes.push({ queues: queueIds.length, delayMs: message.delayMs });
     const record = Buffer.alloc(recordSize(message));
     writeRecord(message, record, 0);
     for (const queueId of queueIds) this.#queue(queueId).ready.push(record);

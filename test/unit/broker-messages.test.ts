@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encodeProperties } from "../../src/model/properties.ts";
+import { encodeProperties, readHeaders } from "../../src/model/properties.ts";
 import { LIMITS } from "../../src/limits.ts";
 import {
   binding,
@@ -251,4 +251,39 @@ test("publishers are blocked while any source raises an alarm, and disk is told 
   broker.setAlarm("disk", false, "monitor");
   broker.setAlarm("memory", false);
   assert.deepEqual(seen, ["memory", "disk", "memory", undefined]);
+});
+
+test("the header x-delay counts behind an x-delayed-message exchange only, and is negative afterwards", async () => {
+  const bench = await openBench();
+  const { broker, session, shard } = bench;
+  broker.declareExchange(session, exchange("start", "fanout"));
+  const inner = new Map([["x-delayed-type", "fanout"]]);
+  broker.declareExchange(session, exchange("slow", "x-delayed-message", { arguments: inner }));
+  for (const name of ["now", "later"]) broker.declareQueue(session, queue(name));
+  broker.bindQueue(session, binding("start", "now"));
+  broker.bindQueue(session, binding("slow", "later"));
+  broker.bindExchange(session, { exchange: "start", destination: "slow", routingKey: "", arguments: new Map() });
+  const delayed = (exchangeName: string): void => {
+    const incoming = message("m");
+    incoming.properties = encodeProperties({ deliveryMode: 2, headers: new Map([["x-delay", 5000]]) });
+    incoming.propertiesEnd = incoming.properties.length;
+    incoming.delayMs = 5000;
+    const position = broker.publish(incoming, broker.route(session, exchangeName, "", incoming.properties));
+    assert.equal(position, shard.openPosition, "the confirm waits for both parts");
+  };
+  delayed("start");
+  assert.deepEqual(shard.publishes, [
+    { queues: 1, delayMs: 0 },
+    { queues: 1, delayMs: 5000 },
+  ]);
+  const delayOf = (name: string): unknown => {
+    const record = shard.queues.get(idOf(broker, session, name))?.ready[0];
+    assert(record !== undefined);
+    return readHeaders(record, 6, record.length).get("x-delay");
+  };
+  assert.deepEqual([delayOf("now"), delayOf("later")], [5000, -5000n]);
+  shard.publishes.length = 0;
+  broker.bindQueue(session, binding("amq.fanout", "now"));
+  delayed("amq.fanout");
+  assert.deepEqual(shard.publishes, [{ queues: 1, delayMs: 0 }], "elsewhere the header means nothing");
 });

@@ -178,6 +178,20 @@ test("a reply consumer that acks, a second one, and a request without one are 40
   expectClose(without, 406, /fast reply consumer does not exist/, [60, 40]);
 });
 
+test("a reply needs the right to write to the default exchange", async () => {
+  const { world, client, queues } = await open("q");
+  consumeReplies(client);
+  client.publish("q", "ask", { properties: { replyTo: "amq.rabbitmq.reply-to" } });
+  client.received();
+  const { properties } = readRecord(queues[0]!.ready[0]!.record);
+  const replyTo = decodeProperties(properties, 0, properties.length).replyTo ?? "";
+  const server = world.open();
+  world.broker.exchanges.delete("");
+  server.publish(replyTo, "answer");
+  expectClose(server, 404, /no exchange/, [60, 40]);
+  assert.deepEqual(client.received(), []);
+});
+
 test("replies to a client that does not read are dropped at the limit of unsent bytes", async () => {
   const { world, client, queues } = await open("q");
   consumeReplies(client);

@@ -247,9 +247,10 @@ export class PublishPath {
     const keyAt = envelopeStart + 1 + envelope[envelopeStart]!;
     const exchange = envelope.toString("utf8", envelopeStart + 1, keyAt);
     const key = envelope.toString("utf8", keyAt + 1, envelopeEnd);
-    if (exchange === "" && isReplyAddress(key)) return TO_REPLY;
     const properties = message.properties.subarray(message.propertiesStart, message.propertiesEnd);
-    return this.broker.route(this.host.session, exchange, key, properties, copies);
+    // Whoever may not write to the default exchange may not reply either, so the broker is asked in any case.
+    const route = this.broker.route(this.host.session, exchange, key, properties, copies);
+    return exchange === "" && isReplyAddress(key) ? TO_REPLY : route;
   }
 
   private returnUnroutable(channel: Channel, message: IncomingMessage): void {
