@@ -73,6 +73,8 @@ export const LIMITS = {
   /** Items of one list, and messages, that an answer holds. */
   httpListedMax: 20_000,
   httpMessagesMax: 1000,
+  /** Queues, connections, channels on one page of metrics. */
+  metricsObjectsMax: 10_000,
   /** Rates: how often counters are looked at, ms, and of how many queues. */
   ratesPeriodMs: 5000,
   ratedQueuesMax: 10_000,

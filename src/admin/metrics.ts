@@ -1,8 +1,10 @@
-// The metrics page. rabbitmq_* names mean what RabbitMQ's own exporter means by them.
+// The metrics pages. rabbitmq_* names mean what RabbitMQ's own exporter means by them; the rest begins
+// with quayside_ or process_.
 
 import { MetricsPage } from "../observe/metrics.ts";
 import { RABBITMQ_VERSION, VERSION } from "../version.ts";
 import type { Admin } from "./admin.ts";
+import { addFamilies, addQueueDepth, addQueueDetails, FAMILIES } from "./metrics-objects.ts";
 import type { Answer, Route } from "./route.ts";
 import { totalsOf } from "./totals.ts";
 
@@ -14,94 +16,114 @@ export const METRICS_ROUTES: readonly Route[] = [
     path: "/metrics",
     summary: "Totals for Prometheus.",
     role: "local",
-    handler: ({ admin }) => page(totalsPage(admin)),
+    handler: ({ admin }) => {
+      const page = new MetricsPage();
+      addBroker(page, admin);
+      addTotals(page, admin);
+      return answer(page);
+    },
+  },
+  {
+    method: "GET",
+    path: "/metrics/per-object",
+    summary: "The same with a sample for each queue, connection and channel, at most 10,000 of each.",
+    role: "local",
+    handler: (call) => {
+      const page = new MetricsPage();
+      addBroker(page, call.admin);
+      addFamilies(page, { call, prefix: "rabbitmq_", vhosts: undefined }, new Set(FAMILIES));
+      return answer(page);
+    },
+  },
+  {
+    method: "GET",
+    path: "/metrics/detailed",
+    summary: `Only what is asked for. Query: family (${FAMILIES.join(", ")}) and vhost, each as often as wanted.`,
+    role: "local",
+    handler: (call) => {
+      const page = new MetricsPage();
+      addBuild(page);
+      const vhosts = call.query.getAll("vhost");
+      const chosen = { call, prefix: "rabbitmq_detailed_", vhosts: vhosts.length === 0 ? undefined : new Set(vhosts) };
+      addFamilies(page, chosen, new Set(call.query.getAll("family")));
+      return answer(page);
+    },
   },
 ];
 
-function page(metrics: MetricsPage): Answer {
-  return { status: 200, contentType: CONTENT_TYPE, body: metrics.toString() };
+function answer(page: MetricsPage): Answer {
+  return { status: 200, contentType: CONTENT_TYPE, body: page.toString() };
 }
 
-function totalsPage(admin: Admin): MetricsPage {
-  const metrics = new MetricsPage();
+function addBuild(page: MetricsPage): void {
   const version = { product_name: "Quayside", product_version: VERSION, rabbitmq_version: RABBITMQ_VERSION };
-  metrics.gauge("rabbitmq_build_info", "Version of this broker.", 1, version);
+  page.gauge("rabbitmq_build_info", "Version of this broker.", 1, version);
+}
+
+/** What is said of the broker as a whole. */
+function addBroker(page: MetricsPage, admin: Admin): void {
+  addBuild(page);
   const totals = totalsOf(admin);
-  addObjects(metrics, admin, totals);
-  addQueue(metrics, { ready: totals.messagesReady, inFlight: totals.messagesUnacked, ...totals });
-  addCounters(metrics, admin);
-  addProcess(metrics, admin);
-  return metrics;
-}
-
-function addObjects(metrics: MetricsPage, admin: Admin, totals: ReturnType<typeof totalsOf>): void {
   const uptimeSeconds = Math.max(0, (admin.clock.wallMs() - admin.broker.startedAtMs) / 1000);
-  metrics.gauge("rabbitmq_connections", "Open client connections.", totals.connections);
-  metrics.gauge("rabbitmq_channels", "Open channels.", totals.channels);
-  metrics.gauge("rabbitmq_queues", "Queues.", totals.queues);
-  metrics.gauge("rabbitmq_consumers", "Consumers.", totals.consumers);
-  metrics.gauge("quayside_exchanges", "Exchanges.", totals.exchanges);
-  metrics.gauge("quayside_bindings", "Bindings.", totals.bindings);
-  metrics.gauge("quayside_failed", "1 when storage has failed and nothing is confirmed.", admin.failed() ? 1 : 0);
-  metrics.gauge("quayside_uptime_seconds", "Time since the broker became ready.", uptimeSeconds);
+  page.gauge("rabbitmq_connections", "Open client connections.", totals.connections);
+  page.gauge("rabbitmq_channels", "Open channels.", totals.channels);
+  page.gauge("rabbitmq_queues", "Queues.", totals.queues);
+  page.gauge("rabbitmq_consumers", "Consumers.", totals.consumers);
+  page.gauge("rabbitmq_global_consumers", "Consumers.", totals.consumers, PROTOCOL);
+  page.gauge("quayside_exchanges", "Exchanges.", totals.exchanges);
+  page.gauge("quayside_bindings", "Bindings.", totals.bindings);
+  page.gauge("quayside_failed", "1 when storage has failed and nothing is confirmed.", admin.failed() ? 1 : 0);
+  page.gauge("quayside_uptime_seconds", "Time since the broker became ready.", uptimeSeconds);
+  addCounters(page, admin);
+  addProcess(page, admin);
 }
 
-interface QueueSample {
-  readonly ready: number;
-  readonly inFlight: number;
-  readonly consumers: number;
-  readonly bytes: number;
+/** All queues, connections and channels together, under the names that they have one by one. */
+function addTotals(page: MetricsPage, admin: Admin): void {
+  const totals = totalsOf(admin);
+  const sample = { ...totals, ready: totals.messagesReady, inFlight: totals.messagesUnacked };
+  addQueueDepth(page, "rabbitmq_", sample);
+  addQueueDetails(page, "rabbitmq_", sample);
+  page.gauge("rabbitmq_channel_messages_unacked", "Deliveries without an acknowledgement.", totals.messagesUnacked);
 }
 
-function addQueue(
-  metrics: MetricsPage,
-  { ready, inFlight, consumers, bytes }: QueueSample,
-  labels: Readonly<Record<string, string>> = {},
-): void {
-  metrics.gauge("rabbitmq_queue_messages_ready", "Messages ready to be delivered.", ready, labels);
-  metrics.gauge("rabbitmq_queue_messages_unacked", "Messages delivered and not acknowledged yet.", inFlight, labels);
-  metrics.gauge("rabbitmq_queue_messages", "Ready and unacknowledged messages.", ready + inFlight, labels);
-  metrics.gauge("rabbitmq_queue_consumers", "Consumers of queues.", consumers, labels);
-  metrics.gauge("rabbitmq_queue_messages_bytes", "Stored size of the messages of queues.", bytes, labels);
-}
+const PROTOCOL = { protocol: "amqp091" };
 
-function addCounters(metrics: MetricsPage, { broker: { counters }, commits }: Admin): void {
-  const protocol = { protocol: "amqp091" };
+function addCounters(page: MetricsPage, { broker: { counters }, commits }: Admin): void {
   const name = (what: string) => `rabbitmq_global_messages_${what}_total`;
-  metrics.counter(name("received"), "Messages received from publishers.", counters.published, protocol);
-  metrics.counter(name("delivered"), "Messages delivered to consumers.", counters.delivered, protocol);
-  metrics.counter(name("redelivered"), "Messages delivered again.", counters.redelivered, protocol);
-  metrics.counter(name("acknowledged"), "Messages acknowledged by consumers.", counters.acked, protocol);
-  metrics.counter("quayside_messages_requeued_total", "Messages put back to their queue.", counters.requeued);
-  metrics.counter("quayside_messages_purged_total", "Messages dropped by purge.", counters.purged);
-  metrics.counter(
-    "quayside_messages_dropped_total",
-    "Messages dropped with their queue or rejected.",
-    counters.dropped,
-  );
-  metrics.counter("quayside_log_commits_total", "Group commits of the log.", commits());
+  page.counter(name("received"), "Messages received from publishers.", counters.published, PROTOCOL);
+  page.counter(name("delivered"), "Messages delivered to consumers.", counters.delivered, PROTOCOL);
+  page.counter(name("redelivered"), "Messages delivered again.", counters.redelivered, PROTOCOL);
+  page.counter(name("acknowledged"), "Messages acknowledged by consumers.", counters.acked, PROTOCOL);
+  page.counter("quayside_messages_requeued_total", "Messages put back to their queue.", counters.requeued);
+  page.counter("quayside_messages_purged_total", "Messages dropped by purge.", counters.purged);
+  page.counter("quayside_messages_dropped_total", "Messages dropped with their queue or rejected.", counters.dropped);
+  page.counter("quayside_messages_expired_total", "Messages that were too old.", counters.expired);
+  page.counter("quayside_messages_dead_lettered_total", "Messages that became dead letters.", counters.deadLettered);
+  page.counter("quayside_messages_refused_total", "Publishes that a full queue refused.", counters.refused);
+  page.counter("quayside_messages_deduplicated_total", "Publishes that were duplicates.", counters.deduplicated);
+  page.counter("quayside_log_commits_total", "Group commits of the log.", commits());
 }
 
-function addProcess(metrics: MetricsPage, { broker, machine, monitor, loopWatch }: Admin): void {
+function addProcess(page: MetricsPage, { broker, machine, monitor, loopWatch }: Admin): void {
   const { alarms } = broker;
   const alarm = (kind: "memory" | "disk") => (alarms.includes(kind) ? 1 : 0);
   const residentBytes = machine.residentBytes();
   const blocks = "blocks publishers.";
-  metrics.gauge("rabbitmq_alarms_memory_used_watermark", `1 while memory ${blocks}`, alarm("memory"));
-  metrics.gauge("rabbitmq_alarms_free_disk_space_watermark", `1 while disk ${blocks}`, alarm("disk"));
-  metrics.gauge("rabbitmq_process_resident_memory_bytes", "Resident memory.", residentBytes);
-  metrics.gauge("rabbitmq_resident_memory_limit_bytes", `Memory that ${blocks}`, monitor.memoryLimitBytes);
+  page.gauge("rabbitmq_alarms_memory_used_watermark", `1 while memory ${blocks}`, alarm("memory"));
+  page.gauge("rabbitmq_alarms_free_disk_space_watermark", `1 while disk ${blocks}`, alarm("disk"));
+  page.gauge("rabbitmq_process_resident_memory_bytes", "Resident memory.", residentBytes);
+  page.gauge("rabbitmq_resident_memory_limit_bytes", `Memory that ${blocks}`, monitor.memoryLimitBytes);
   if (monitor.diskFreeBytes !== undefined) {
-    metrics.gauge("rabbitmq_disk_space_available_bytes", "Free space for data.", monitor.diskFreeBytes);
-    metrics.gauge("rabbitmq_disk_space_available_limit_bytes", `Free space that ${blocks}`, monitor.diskLimitBytes);
+    page.gauge("rabbitmq_disk_space_available_bytes", "Free space for data.", monitor.diskFreeBytes);
+    page.gauge("rabbitmq_disk_space_available_limit_bytes", `Free space that ${blocks}`, monitor.diskLimitBytes);
   }
-  metrics.gauge("process_resident_memory_bytes", "Resident memory.", residentBytes);
-  metrics.counter("process_cpu_seconds_total", "CPU time used.", machine.cpuSeconds());
+  page.gauge("process_resident_memory_bytes", "Resident memory.", residentBytes);
+  page.counter("process_cpu_seconds_total", "CPU time used.", machine.cpuSeconds());
   const head = {
     name: "quayside_event_loop_delay_seconds",
     type: "gauge",
     help: "How late the event loop runs.",
   } as const;
-  for (const [quantile, seconds] of loopWatch.read().quantiles)
-    metrics.add(head, seconds, { quantile: String(quantile) });
+  for (const [quantile, seconds] of loopWatch.read().quantiles) page.add(head, seconds, { quantile: String(quantile) });
 }

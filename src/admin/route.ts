@@ -62,6 +62,11 @@ export class Call {
     return this.#actor;
   }
 
+  /** Nobody had to log in: the route is open to whoever asks from here. */
+  get isAnonymous(): boolean {
+    return this.#actor === undefined;
+  }
+
   /** A parameter of the path, decoded. */
   parameter(name: string): string {
     return this.#parameters[name] ?? "";

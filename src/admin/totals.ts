@@ -13,16 +13,18 @@ export interface Totals {
   readonly messagesUnacked: number;
   /** Stored size of all messages, bytes. */
   readonly bytes: number;
+  readonly readyBytes: number;
 }
 
 export function totalsOf({ broker, connections }: Admin): Totals {
   const { topology, sessions } = broker.management;
-  let [messagesReady, messagesUnacked, consumers, bytes, channels] = [0, 0, 0, 0, 0];
+  let [messagesReady, messagesUnacked, consumers, bytes, readyBytes, channels] = [0, 0, 0, 0, 0, 0];
   for (const { counts } of topology.queues()) {
     messagesReady += counts.ready;
     messagesUnacked += counts.inFlight;
     consumers += counts.consumers;
     bytes += counts.bytes;
+    readyBytes += counts.readyBytes;
   }
   for (const { client } of sessions.list()) channels += client?.channels().length ?? 0;
   return {
@@ -33,5 +35,6 @@ export function totalsOf({ broker, connections }: Admin): Totals {
     messagesReady,
     messagesUnacked,
     bytes,
+    readyBytes,
   };
 }

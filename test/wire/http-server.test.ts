@@ -232,3 +232,27 @@ test("metrics are Prometheus text with RabbitMQ's names", async () => {
   }
   for (const line of text.trimEnd().split("\n")) assert.match(line, /^(# (HELP|TYPE) .+|[a-z_]+(\{.*\})? \S+)$/);
 });
+
+test("per-object and detailed metrics name queues and connections, with escaped names, for the families asked", async () => {
+  const name = 'a"b\\c';
+  await world.put(`/api/queues/%2F/${encodeURIComponent(name)}`, { durable: true });
+  await world.put("/api/vhosts/m", {});
+  await world.put("/api/queues/m/q", { durable: true });
+  const perObject = (await ask(world.metricsPort, "/metrics/per-object")).text;
+  assert.match(perObject, /^rabbitmq_queue_messages_unacked\{vhost="\/",queue="a\\"b\\\\c"\} 0$/m);
+  assert.match(perObject, /^quayside_queue_messages_published_total\{vhost="m",queue="q"\} 0$/m);
+  assert.match(perObject, /^quayside_metrics_left_out\{kind="queue"\} 0$/m);
+  const detailed = (await ask(world.metricsPort, "/metrics/detailed?family=queue_coarse_metrics&vhost=m")).text;
+  const names = detailed
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#") && !line.includes("build_info"));
+  assert.deepEqual(names, [
+    'rabbitmq_detailed_queue_messages_ready{vhost="m",queue="q"} 0',
+    'rabbitmq_detailed_queue_messages_unacked{vhost="m",queue="q"} 0',
+    'rabbitmq_detailed_queue_messages{vhost="m",queue="q"} 0',
+    'quayside_metrics_left_out{kind="queue"} 0',
+  ]);
+  assert.equal((await ask(world.metricsPort, "/metrics/detailed?family=none")).status, 200);
+  await world.delete("/api/vhosts/m");
+  await world.delete(`/api/queues/%2F/${encodeURIComponent(name)}`);
+});

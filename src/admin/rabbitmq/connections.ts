@@ -9,11 +9,11 @@ import type { Answer, Call, Route } from "../route.ts";
 import { listOf, oneOf } from "./listing.ts";
 import { NODE } from "./node.ts";
 
-interface Connected extends SessionView {
+export interface Connected extends SessionView {
   readonly client: ClientConnection;
 }
 
-interface OpenChannel {
+export interface OpenChannel {
   readonly session: Connected;
   readonly channel: ChannelView;
 }
@@ -133,7 +133,7 @@ function inVhost(call: Call): readonly Connected[] {
   return seen(call).filter(({ vhost }) => vhost === wanted);
 }
 
-function isConnected(session: SessionView): session is Connected {
+export function isConnected(session: SessionView): session is Connected {
   return session.client !== undefined;
 }
 
@@ -163,7 +163,7 @@ function consumers(call: Call, sessions: readonly Connected[]): Answer {
   return listOf(call, { items, name: ({ consumer }) => consumer.tag, show: (each) => consumerJson(call.admin, each) });
 }
 
-function channelsOf(sessions: readonly Connected[]): readonly OpenChannel[] {
+export function channelsOf(sessions: readonly Connected[]): readonly OpenChannel[] {
   return sessions.flatMap((session) => session.client.channels().map((channel) => ({ session, channel })));
 }
 
@@ -187,7 +187,7 @@ function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host;
 }
 
-function channelName({ session, channel }: OpenChannel): string {
+export function channelName({ session, channel }: OpenChannel): string {
   return `${connectionName(session.client)} (${channel.number})`;
 }
 
