@@ -97,6 +97,9 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   return new Broker(options, { namespace, logins, gate, flow });
 }
 
+/** What settling one message may write: its effect, and that of a dead letter's many queues is not counted. */
+const SETTLE_BYTES_MAX = 64;
+
 interface BrokerParts {
   readonly namespace: Namespace;
   readonly logins: Logins;
@@ -284,6 +287,10 @@ export class Broker implements BrokerFacade {
     message.propertiesEnd = message.properties.length;
     const second = this.#shard.publish(message, later);
     return first < 0 || second < 0 ? Math.min(first, second) : Math.max(first, second);
+  }
+
+  atomically({ bytes, settles }: { readonly bytes: number; readonly settles: number }, work: () => void): void {
+    this.#shard.atomically(bytes + settles * SETTLE_BYTES_MAX, work);
   }
 
   consume(session: Session, name: string, sink: DeliverySink, options: ConsumeOptions): Consumer {

@@ -138,6 +138,9 @@ export interface BrokerFacade {
    */
   publish(message: IncomingMessage, route: Route): number;
 
+  /** Runs `work`; its publishes (`bytes` with their records) and `settles` are durable together or not at all. */
+  atomically(size: { readonly bytes: number; readonly settles: number }, work: () => void): void;
+
   /** Throws "not-found", "access-refused" (exclusive use), "resource-locked". */
   consume(session: Session, queue: string, sink: DeliverySink, options: ConsumeOptions): Consumer;
   /** basic.get: `done(readyLeft)` after sink.deliver, or `done(-1)` when empty. May complete later. */

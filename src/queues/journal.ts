@@ -55,6 +55,7 @@ export class Journal {
   private readonly writer: LogWriter;
   private readonly state: ShardState;
   private readonly entryTargetBytes: number;
+  private inOneEntry = false;
   private readonly onFailure: (error: StorageError) => void;
   private readonly pendingQueues: Queue[] = [];
   private readonly pendingLanes: Lane[] = [];
@@ -95,9 +96,27 @@ export class Journal {
     return this.committed < this.openPosition - 1;
   }
 
+  /**
+   * The effects of `work`, about `bytes` of them, go into one entry, so that a crash finds all or nothing.
+   * Only an estimate that is too low makes it two.
+   */
+  atomically(bytes: number, work: () => void): void {
+    this.flush();
+    this.seal();
+    if (!this.slabs.fits(bytes)) this.slabs.turnOver(this.openPosition, bytes, this.committed);
+    this.inOneEntry = true;
+    try {
+      work();
+      this.flush();
+    } finally {
+      this.inOneEntry = false;
+    }
+  }
+
   /** Room for effects of one operation that must stay in one entry; entries are cut before it. */
   private reserveAtomic(bytes: number): void {
-    if (this.slabs.openBytes > 0 && this.slabs.openBytes + bytes > this.entryTargetBytes) {
+    const full = this.slabs.openBytes + bytes > this.entryTargetBytes;
+    if (this.slabs.openBytes > 0 && full && !this.inOneEntry) {
       this.flush();
       this.seal();
     }

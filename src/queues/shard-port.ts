@@ -207,6 +207,12 @@ export interface ShardPort {
    */
   publish(message: IncomingMessage, queueIds: readonly number[]): number;
 
+  /**
+   * Runs `work`, whose publishes and settles become one entry: durable all together or not at all. `bytes`
+   * is their size, estimated from above; what is larger than an entry can be is not atomic.
+   */
+  atomically(bytes: number, work: () => void): void;
+
   consume(queueId: number, sink: DeliverySink, options: ConsumeOptions): Consumer;
   /**
    * Takes one message for basic.get and calls `done(true)` after sink.deliver, or `done(false)` when the

@@ -300,6 +300,12 @@ export class Shard implements ShardPort {
     return owned ? position : 0;
   }
 
+  atomically(bytes: number, work: () => void): void {
+    if (this.isOver || bytes > this.options.maxEntryBytes) work();
+    else this.journal.atomically(bytes, work);
+    this.schedule();
+  }
+
   consume(queueId: number, sink: DeliverySink, options: ConsumeOptions): Consumer {
     const consumer = this.queue(queueId).addConsumer(sink, options, this.wake);
     consumer.resume();

@@ -154,6 +154,10 @@ export class FakeShard implements ShardPort {
     return isLogged ? this.openPosition : 0;
   }
 
+  atomically(_bytes: number, work: () => void): void {
+    work();
+  }
+
   consume(queueId: number, sink: DeliverySink, _options: ConsumeOptions): Consumer {
     const { sinks } = this.#queue(queueId);
     sinks.add(sink);

@@ -1,6 +1,7 @@
 import { PLAIN_SETTINGS } from "../../src/queues/shard-port.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SETTLE_ACKED } from "../../src/model/delivery.ts";
 import { ShardWorld, TestSink } from "./shard-world.ts";
 
 const DURABLE = { ...PLAIN_SETTINGS, durable: true, deliverAfterCommit: false };
@@ -28,6 +29,25 @@ test("messages are delivered in publish order, also from bodies read back from t
   assert.deepEqual(sink.texts(), numbers(500));
   const { ready, inFlight, consumers } = world.shard.counts(1);
   assert.deepEqual([ready, inFlight, consumers], [0, 500, 1]);
+});
+
+test("what is done atomically is one entry, however large, and is there as a whole after a restart", async () => {
+  const world = await worldWith(3);
+  const sink = new TestSink(3);
+  world.consume(1, sink);
+  await world.until(() => sink.received.length === 3, "all delivered");
+  await world.committed();
+  const before = world.shard.openPosition;
+  world.shard.atomically(100 * 400 + 3 * 64, () => {
+    for (const text of numbers(100, 100)) world.publish(text.padEnd(200, "."), [1]);
+    world.shard.settle(1, 0, 0, 2, SETTLE_ACKED);
+  });
+  world.publish("behind", [1]);
+  await world.committed();
+  assert.ok(world.shard.openPosition <= before + 2, "one entry, and at most one for what came behind");
+  await world.parts.close();
+  await world.open();
+  assert.deepEqual([world.shard.counts(1).ready, world.shard.counts(1).inFlight], [101, 0]);
 });
 
 test("competing consumers take turns message by message", async () => {

@@ -80,6 +80,7 @@ export class FakeBroker implements BrokerFacade {
   /** What the broker was told of each message beside its bytes. */
   readonly messages: { priority: number; expirationMs: number; delayMs: number }[] = [];
   routeLookups = 0;
+  atomicWorks = 0;
   published = 0;
   private position = 0;
   private lastQueueId = 0;
@@ -254,6 +255,11 @@ export class FakeBroker implements BrokerFacade {
       queue.ready.push({ sequence: queue.nextSequence++, record, deliveries: 0 });
     }
     return message.persistent && route.queueIds.length > 0 ? ++this.position : 0;
+  }
+
+  atomically(_size: object, work: () => void): void {
+    this.atomicWorks++;
+    work();
   }
 
   consume(_session: Session, name: string, sink: DeliverySink, options: ConsumeOptions): Consumer {

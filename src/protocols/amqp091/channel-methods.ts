@@ -94,7 +94,7 @@ function transactionOf(channel: Channel): Transaction {
   return channel.transaction;
 }
 
-/** Publishes first, then acks, as RabbitMQ orders them; all in this turn, so one commit covers them. */
+/** Publishes first, then acks, as RabbitMQ orders them; all of it in one entry of the log. */
 function commitTransaction(channel: Channel): void {
   const { host, number } = channel;
   const transaction = transactionOf(channel);
@@ -102,8 +102,10 @@ function commitTransaction(channel: Channel): void {
     host.send(number, "tx.commit-ok", {});
     return;
   }
-  host.publishKept(channel, transaction.keptPublishes);
-  channel.settleKept(transaction);
+  host.broker.atomically(transaction.size, () => {
+    host.publishKept(channel, transaction.keptPublishes);
+    channel.settleKept(transaction);
+  });
   transaction.clear();
   host.afterStored(() => {
     if (!channel.closing) host.send(number, "tx.commit-ok", {});

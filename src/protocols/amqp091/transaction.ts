@@ -63,6 +63,11 @@ export class Transaction {
     this.kinds.push(kind);
   }
 
+  /** What it takes in the log, from above. */
+  get size(): { readonly bytes: number; readonly settles: number } {
+    return { bytes: this.bytes, settles: this.tags.length };
+  }
+
   get keptPublishes(): readonly KeptPublish[] {
     return this.publishes;
   }
