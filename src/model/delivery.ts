@@ -60,3 +60,7 @@ export const SETTLE_ACKED = 0;
 export const SETTLE_REJECTED = 1;
 export const SETTLE_EXPIRED = 2;
 export const SETTLE_PURGED = 3;
+/** The queue was too long. */
+export const SETTLE_MAXLEN = 4;
+/** It came back too often. */
+export const SETTLE_DELIVERY_LIMIT = 5;

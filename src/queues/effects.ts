@@ -38,6 +38,19 @@ export const QUEUE_DELETE = 11;
 /** The broker restarted: every row in flight is ready again, with one delivery more. */
 export const RESTART = 12;
 
+/** A message that was never delivered waits until its due time: u64 due, ms. */
+export const HOLD = 13;
+/** When a message expires: u64 time, ms. */
+export const EXPIRY = 14;
+/** Like RETURN, after failed attempts or with a delay: u32 deliveries, u32 failures, u64 due (0: now), ms. */
+export const RETRY = 15;
+/** A queue with deduplication saw a name; sequence is the time, ms: u32 size, u32 0, name padded to 8. */
+export const NAME = 16;
+
+export const SETTLE_ONE_BYTES = 40;
+export const RETRY_BYTES = 32;
+export const NAME_HEADER_BYTES = 24;
+
 export const QUEUE_DELIVER_AFTER_COMMIT = 1;
 export const REF_COLD = 1;
 
@@ -62,6 +75,18 @@ export interface EffectHandler {
   queueCreate(queueId: number, flags: number): void;
   queueDelete(queueId: number): void;
   restart(): void;
+  held(queueId: number, lane: number, sequence: number, dueMs: number): void;
+  expires(queueId: number, lane: number, sequence: number, expiryMs: number): void;
+  retried(queueId: number, lane: number, sequence: number, attempts: Attempts): void;
+  named(queueId: number, name: string, timeMs: number): void;
+}
+
+/** What RETRY says of a message. */
+export interface Attempts {
+  readonly deliveries: number;
+  readonly failures: number;
+  /** 0: ready at once. */
+  readonly dueMs: number;
 }
 
 const TWO_32 = 0x1_0000_0000;
@@ -141,7 +166,11 @@ function effectBytes(payload: Buffer, at: number): number {
     case DELIVERED:
     case RETURN:
     case PURGE:
+    case HOLD:
+    case EXPIRY:
       return 24;
+    case RETRY:
+      return RETRY_BYTES;
     case ENQUEUE_REF:
       return ENQUEUE_REF_BYTES;
     default:
@@ -151,6 +180,7 @@ function effectBytes(payload: Buffer, at: number): number {
   switch (type) {
     case ENQUEUE:
     case BODY:
+    case NAME:
       return ENQUEUE_HEADER_BYTES + Math.ceil(count / 8) * 8;
     case DELIVERED_LIST:
       return 24 + count * 8;
@@ -193,6 +223,20 @@ function readEffect(payload: Buffer, at: number, handler: EffectHandler): void {
       return handler.queueDelete(queueId);
     case RESTART:
       return handler.restart();
+    case HOLD:
+      return handler.held(queueId, lane, sequence, getU64(payload, at + 16));
+    case EXPIRY:
+      return handler.expires(queueId, lane, sequence, getU64(payload, at + 16));
+    case RETRY:
+      return handler.retried(queueId, lane, sequence, {
+        deliveries: getU32(payload, at + 16),
+        failures: getU32(payload, at + 20),
+        dueMs: getU64(payload, at + 24),
+      });
+    case NAME: {
+      const start = at + NAME_HEADER_BYTES;
+      return handler.named(queueId, payload.toString("utf8", start, start + getU32(payload, at + 16)), sequence);
+    }
     default:
       return readList(payload, at, handler, queueId, lane);
   }

@@ -7,6 +7,7 @@ import type { LogWriter } from "../log/log.ts";
 import { StorageError } from "../model/errors.ts";
 import {
   align8,
+  type Attempts,
   BODY,
   DELIVERED,
   DELIVERED_LIST,
@@ -15,6 +16,10 @@ import {
   ENQUEUE_HEADER_BYTES,
   ENQUEUE_REF,
   ENQUEUE_REF_BYTES,
+  EXPIRY,
+  HOLD,
+  NAME,
+  NAME_HEADER_BYTES,
   PURGE,
   putEffectHeader,
   putU32,
@@ -23,6 +28,8 @@ import {
   QUEUE_DELETE,
   RELOCATE,
   RESTART,
+  RETRY,
+  RETRY_BYTES,
   RETURN,
   SETTLE,
 } from "./effects.ts";
@@ -164,10 +171,11 @@ export class Journal {
 
   /**
    * Makes room for a message and `references` more rows on it in one entry. Returns the offset of
-   * the record in `slabs.bytes`; the caller writes it there. `owned`: the first row is logged.
+   * the record in `slabs.bytes`; the caller writes it there. `owned`: the first row is logged. `extraBytes`:
+   * room for further effects of the same operation.
    */
-  openRecord(size: number, references: number, owned: boolean): number {
-    this.reserveAtomic(ENQUEUE_HEADER_BYTES + align8(size) + references * ENQUEUE_REF_BYTES);
+  openRecord(size: number, references: number, owned: boolean, extraBytes = 0): number {
+    this.reserveAtomic(ENQUEUE_HEADER_BYTES + align8(size) + references * ENQUEUE_REF_BYTES + extraBytes);
     const { bytes, at } = this.slabs;
     putEffectHeader(bytes, at, owned ? ENQUEUE : BODY, 0, 0, 0, 0);
     putU32(bytes, at + 16, size);
@@ -177,6 +185,11 @@ export class Journal {
     for (let i = recordAt + size; i < end; i++) bytes[i] = 0;
     this.slabs.at = end;
     return recordAt;
+  }
+
+  /** Room for effects that must stay together. */
+  reserveEffects(bytes: number): void {
+    this.reserveAtomic(bytes);
   }
 
   /** Names the first row of the record at `recordAt`. */
@@ -299,6 +312,45 @@ export class Journal {
 
   writeReturn(queueId: number, lane: number, sequence: number, deliveries: number): void {
     this.writePair(RETURN, queueId, lane, sequence, deliveries);
+  }
+
+  writeRetry(queueId: number, lane: number, sequence: number, attempts: Attempts): void {
+    this.reserve(RETRY_BYTES);
+    const { bytes, at } = this.slabs;
+    putEffectHeader(bytes, at, RETRY, lane, 0, queueId, sequence);
+    putU32(bytes, at + 16, attempts.deliveries);
+    putU32(bytes, at + 20, attempts.failures);
+    putU64(bytes, at + 24, attempts.dueMs);
+    this.slabs.at = at + RETRY_BYTES;
+  }
+
+  writeHold(queueId: number, lane: number, sequence: number, dueMs: number): void {
+    this.writePair(HOLD, queueId, lane, sequence, dueMs);
+  }
+
+  writeExpiry(queueId: number, lane: number, sequence: number, expiryMs: number): void {
+    this.writePair(EXPIRY, queueId, lane, sequence, expiryMs);
+  }
+
+  writeName(queueId: number, name: string, timeMs: number): void {
+    const size = Buffer.byteLength(name);
+    const total = NAME_HEADER_BYTES + align8(size);
+    this.reserve(total);
+    const { bytes, at } = this.slabs;
+    putEffectHeader(bytes, at, NAME, 0, 0, queueId, timeMs);
+    putU32(bytes, at + 16, size);
+    putU32(bytes, at + 20, 0);
+    bytes.fill(0, at + NAME_HEADER_BYTES, at + total);
+    bytes.write(name, at + NAME_HEADER_BYTES, "utf8");
+    this.slabs.at = at + total;
+  }
+
+  /** One settle in the open entry itself, which has room: it must not be parted from what it goes with. */
+  writeSettle(queueId: number, lane: number, sequence: number, reason: number): void {
+    const at = this.openList(SETTLE, queueId, lane, 1, 16);
+    putU64(this.slabs.bytes, at, sequence);
+    putU32(this.slabs.bytes, at + 8, 1);
+    putU32(this.slabs.bytes, at + 12, reason);
   }
 
   writePurge(queueId: number, lane: number, from: number, to: number): void {

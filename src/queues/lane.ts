@@ -1,6 +1,9 @@
 // A lane: messages of one queue in publish order, as pages of rows (page.ts). A queue has one lane
 // per priority in use; today every queue has lane 0.
 //
+// A delayed row (DELAYED) is in nobody's hands until it is due; then it is returned, or, when it was never
+// delivered, moved to the end of the queue.
+//
 //        marked    cursor                 next
 //   ------+---------+----------------------+------>  sequence
 //    delivered once | never delivered      |
@@ -13,7 +16,9 @@
 // snapshot passes over the effects that it contains already (`stamp`).
 
 import { assert } from "../assert.ts";
-import { ABSENT, COLD, IN_FLIGHT, Page, READY, RETURNED, STATE_MASK, TRANSIENT } from "./page.ts";
+import { DueHeap } from "./due-heap.ts";
+import type { Attempts } from "./effects.ts";
+import { ABSENT, COLD, DELAYED, IN_FLIGHT, Page, READY, RETURNED, STATE_MASK, TRANSIENT } from "./page.ts";
 
 /** Where bodies are counted: extents of the logs and the transient store. */
 export interface References {
@@ -33,10 +38,14 @@ export class Lane {
   marked = 0;
   ready = 0;
   inFlight = 0;
+  /** Rows that wait for their due time. */
+  delayed = 0;
   bytes = 0;
   /** Part of `bytes` that is ready. */
   readyBytes = 0;
   readonly pages = new Map<number, Page>();
+  /** Due times of delayed rows; some may be settled since. Only lanes that had one have it. */
+  dues: DueHeap | undefined = undefined;
 
   /** Effects applied and not yet written: returned rows delivered again, and settled runs (SETTLE). */
   readonly redelivered: number[] = [];
@@ -168,9 +177,11 @@ export class Lane {
     if (page === undefined) return true;
     const row = this.rowOf(sequence);
     const state = page.state(row);
-    if ((state & STATE_MASK) !== RETURNED) return false;
+    // That a delayed row is ready again is not logged: its due time says it.
+    if ((state & DELAYED) !== 0) this.markDue(page, row, state);
+    else if ((state & STATE_MASK) !== RETURNED) return false;
     page.returned--;
-    page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT);
+    page.setState(row, (page.state(row) & ~STATE_MASK) | IN_FLIGHT);
     this.ready--;
     this.readyBytes -= page.size(row);
     this.inFlight++;
@@ -194,10 +205,94 @@ export class Lane {
     if (page === undefined) return this.missingIsFine(sequence) ? 0 : -1;
     const row = this.rowOf(sequence);
     const state = page.state(row);
-    if ((state & STATE_MASK) !== IN_FLIGHT) return -1;
+    if ((state & (STATE_MASK | DELAYED)) !== IN_FLIGHT) return -1;
     page.setDeliveries(row, deliveries);
     this.markReturned(page, row, state);
     return state;
+  }
+
+  /** Like `applyReturn`, with the number of failed attempts, and ready only when it is due. */
+  applyRetry(sequence: number, { deliveries, failures, dueMs }: Attempts): number {
+    const page = this.current(sequence);
+    if (page === undefined) return this.missingIsFine(sequence) ? 0 : -1;
+    const row = this.rowOf(sequence);
+    const state = page.state(row);
+    if ((state & (STATE_MASK | DELAYED)) !== IN_FLIGHT) return -1;
+    page.setDeliveries(row, deliveries);
+    page.setFailures(row, failures);
+    if (dueMs === 0) {
+      this.markReturned(page, row, state);
+      return state;
+    }
+    this.inFlight--;
+    this.delay(page, row, state, dueMs);
+    return state;
+  }
+
+  /** A row that was never delivered waits until `dueMs`. Returns false when there is no such row. */
+  applyHold(sequence: number, dueMs: number): boolean {
+    const page = this.current(sequence);
+    if (page === undefined) return this.missingIsFine(sequence);
+    const row = this.rowOf(sequence);
+    const state = page.state(row);
+    if ((state & STATE_MASK) !== READY) return false;
+    this.ready--;
+    this.readyBytes -= page.size(row);
+    this.delay(page, row, (state & ~STATE_MASK) | IN_FLIGHT, dueMs);
+    return true;
+  }
+
+  private delay(page: Page, row: number, state: number, dueMs: number): void {
+    page.setState(row, state | DELAYED);
+    page.setDue(row, dueMs);
+    this.delayed++;
+    this.dues ??= new DueHeap();
+    this.dues.push(dueMs, page.number * this.references.pageRows + row);
+  }
+
+  /** The due time of the row that is due next, or Infinity. */
+  nextDue(): number {
+    const { dues } = this;
+    while (dues !== undefined && dues.size > 0) {
+      const page = this.page(Math.floor(dues.sequence / this.references.pageRows));
+      const row = this.rowOf(dues.sequence);
+      // Its row may be gone, or delayed again.
+      if (page !== undefined && (page.state(row) & DELAYED) !== 0 && page.due(row) === dues.dueMs) return dues.dueMs;
+      dues.pop();
+    }
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** The row that `nextDue` found is ready again. Call when it was delivered before. */
+  releaseDue(): void {
+    const { sequence } = this.dues!;
+    const page = this.page(Math.floor(sequence / this.references.pageRows))!;
+    const row = this.rowOf(sequence);
+    this.dues!.pop();
+    this.markDue(page, row, page.state(row));
+  }
+
+  private markDue(page: Page, row: number, state: number): void {
+    this.delayed--;
+    this.inFlight++;
+    this.markReturned(page, row, state & ~DELAYED);
+  }
+
+  /** When the message expires, ms. */
+  applyExpiry(sequence: number, expiryMs: number): void {
+    const page = this.current(sequence);
+    const row = this.rowOf(sequence);
+    if (page !== undefined && (page.state(row) & STATE_MASK) !== ABSENT) page.setExpiry(row, expiryMs);
+  }
+
+  /** Takes a ready row out of the way while its end is prepared; the log hears of it when it is settled. */
+  takeDying(page: Page, row: number): void {
+    const state = page.state(row);
+    if ((state & STATE_MASK) === RETURNED) page.returned--;
+    page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT);
+    this.ready--;
+    this.readyBytes -= page.size(row);
+    this.inFlight++;
   }
 
   /** A body moved to the cold log. Returns false when the row is gone. */
@@ -226,6 +321,7 @@ export class Lane {
     for (const page of this.pages.values()) {
       if (this.references.applying <= page.stamp) continue;
       for (let row = page.find(0, 1 << IN_FLIGHT); row >= 0; row = page.find(row + 1, 1 << IN_FLIGHT)) {
+        if ((page.state(row) & DELAYED) !== 0) continue;
         page.setDeliveries(row, page.deliveries(row) + 1);
         this.markReturned(page, row, page.state(row));
       }
@@ -236,6 +332,8 @@ export class Lane {
   recount(): void {
     this.ready = 0;
     this.inFlight = 0;
+    this.delayed = 0;
+    this.dues = undefined;
     this.bytes = 0;
     this.readyBytes = 0;
     this.cursor = this.marked;
@@ -250,10 +348,13 @@ export class Lane {
       const live = 0b1110;
       for (let row = page.find(0, live); row >= 0; row = page.find(row + 1, live)) {
         const state = page.state(row);
-        if ((state & STATE_MASK) === IN_FLIGHT) {
+        if ((state & DELAYED) !== 0) {
+          this.delay(page, row, state, page.due(row));
+        } else if ((state & STATE_MASK) === IN_FLIGHT) {
           this.inFlight++;
         } else {
           this.ready++;
+          page.noteExpiry(page.expiry(row));
           this.readyBytes += page.size(row);
         }
         this.bytes += page.size(row);
@@ -308,6 +409,7 @@ export class Lane {
     page.setState(row, (state & ~STATE_MASK) | RETURNED);
     page.returnedFrom = page.returned === 0 ? row : Math.min(page.returnedFrom, row);
     page.returned++;
+    page.noteExpiry(page.expiry(row));
     this.inFlight--;
     this.ready++;
     this.readyBytes += page.size(row);
@@ -323,7 +425,9 @@ export class Lane {
   private dropRow(page: Page, row: number, state: number): void {
     const size = page.size(row);
     this.references.release(state, page.position(row), size);
-    if ((state & STATE_MASK) === IN_FLIGHT) {
+    if ((state & DELAYED) !== 0) {
+      this.delayed--;
+    } else if ((state & STATE_MASK) === IN_FLIGHT) {
       this.inFlight--;
     } else {
       this.ready--;

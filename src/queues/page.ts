@@ -3,6 +3,9 @@
 //   row = word 0: position, low 32 bits        word 1: position, high 8 bits | offset << 8
 //         word 2: size, bytes                  state: u8
 //
+// Columns that few messages need are added on first use: deliveries and failures (u16), expiry and due
+// time (f64, absolute milliseconds; 0: none).
+//
 // A page starts small and doubles; it becomes sparse when at most one eighth of its rows is live (a
 // few stuck messages must not hold 53 KiB), and its lane drops it when it is empty. Invariant:
 // `live` counts the rows whose state is not ABSENT.
@@ -22,6 +25,8 @@ export const TRANSIENT = 4;
 export const COLD = 8;
 /** A transient message's row whose body went to the log because the memory for bodies was used up. */
 export const SPILLED = 16;
+/** With IN_FLIGHT: held back until its due time, in nobody's hands. */
+export const DELAYED = 32;
 
 const WORDS = 3;
 const SPARSE_SHARE = 8;
@@ -32,6 +37,9 @@ export interface PageParts {
   readonly words: Uint32Array;
   readonly states: Uint8Array;
   readonly deliveries: Uint16Array | undefined;
+  readonly failures: Uint16Array | undefined;
+  readonly expiries: Float64Array | undefined;
+  readonly dues: Float64Array | undefined;
 }
 
 export class Page {
@@ -51,10 +59,15 @@ export class Page {
   /** Range of main-log positions that rows may point at (never shrinks while the page lives). */
   positionMin = Number.MAX_SAFE_INTEGER;
   positionMax = 0;
+  /** No row that is ready expires before this; Infinity: none does. */
+  expiryMin = Number.POSITIVE_INFINITY;
 
   private words: Uint32Array;
   private states: Uint8Array;
   private counts: Uint16Array | undefined = undefined;
+  private failureCounts: Uint16Array | undefined = undefined;
+  private expiries: Float64Array | undefined = undefined;
+  private dues: Float64Array | undefined = undefined;
   /** Sorted row numbers when sparse. */
   private rows: Uint16Array | undefined = undefined;
 
@@ -121,6 +134,46 @@ export class Page {
     this.counts[this.slot(row)] = Math.min(deliveries, 0xffff);
   }
 
+  /** Attempts of a row that failed. */
+  failures(row: number): number {
+    return this.failureCounts === undefined ? 0 : this.failureCounts[this.slot(row)]!;
+  }
+
+  setFailures(row: number, failures: number): void {
+    if (failures === 0 && this.failureCounts === undefined) return;
+    this.savedIn = 0;
+    this.failureCounts ??= new Uint16Array(this.states.length);
+    this.failureCounts[this.slot(row)] = Math.min(failures, 0xffff);
+  }
+
+  /** When a row expires, ms; 0: never. */
+  expiry(row: number): number {
+    return this.expiries === undefined ? 0 : this.expiries[this.slot(row)]!;
+  }
+
+  setExpiry(row: number, expiryMs: number): void {
+    this.savedIn = 0;
+    this.expiries ??= new Float64Array(this.states.length);
+    this.expiries[this.slot(row)] = expiryMs;
+    this.noteExpiry(expiryMs);
+  }
+
+  /** A row that expires then is ready. */
+  noteExpiry(expiryMs: number): void {
+    if (expiryMs > 0 && expiryMs < this.expiryMin) this.expiryMin = expiryMs;
+  }
+
+  /** When a delayed row is due, ms. */
+  due(row: number): number {
+    return this.dues === undefined ? 0 : this.dues[this.slot(row)]!;
+  }
+
+  setDue(row: number, dueMs: number): void {
+    this.savedIn = 0;
+    this.dues ??= new Float64Array(this.states.length);
+    this.dues[this.slot(row)] = dueMs;
+  }
+
   /** Adds a live row. `rowsMax` is the page size of the lane. */
   add(row: number, state: number, position: number, offset: number, size: number, rowsMax: number): void {
     if (this.rows !== undefined) this.densify();
@@ -130,6 +183,8 @@ export class Page {
     this.states[row] = state;
     // A transient message of before a restart may have had this row.
     if (this.counts !== undefined) this.counts[row] = 0;
+    if (this.failureCounts !== undefined) this.failureCounts[row] = 0;
+    if (this.expiries !== undefined) this.expiries[row] = 0;
     this.live++;
     this.point(row, position, offset);
     this.words[row * WORDS + 2] = size;
@@ -167,21 +222,29 @@ export class Page {
     const rows = new Uint16Array(this.live);
     const words = new Uint32Array(this.live * WORDS);
     const states = new Uint8Array(this.live);
-    const counts = this.counts === undefined ? undefined : new Uint16Array(this.live);
+    const kept = new Uint32Array(this.live);
     let to = 0;
     for (let slot = 0; slot < this.states.length; slot++) {
       if ((this.states[slot]! & STATE_MASK) === ABSENT) continue;
       rows[to] = this.rows === undefined ? slot : this.rows[slot]!;
       words.set(this.words.subarray(slot * WORDS, slot * WORDS + WORDS), to * WORDS);
       states[to] = this.states[slot]!;
-      if (counts !== undefined) counts[to] = this.counts![slot]!;
+      kept[to] = slot;
       to++;
     }
     assert(to === this.live, "live counts the rows that are there");
+    const gather = <T extends Uint16Array | Float64Array>(from: T | undefined, into: (size: number) => T) => {
+      const column = from === undefined ? undefined : into(kept.length);
+      for (let i = 0; column !== undefined && i < kept.length; i++) column[i] = from![kept[i]!]!;
+      return column;
+    };
     this.rows = rows;
     this.words = words;
     this.states = states;
-    this.counts = counts;
+    this.counts = gather(this.counts, shorts);
+    this.failureCounts = gather(this.failureCounts, shorts);
+    this.expiries = gather(this.expiries, doubles);
+    this.dues = gather(this.dues, doubles);
   }
 
   /** The first row at or behind `row` in one of the states of `mask` (bit 1 << state), or -1. */
@@ -206,7 +269,8 @@ export class Page {
       if ((states[slot]! & TRANSIENT) !== 0) states[slot] = ABSENT;
       if ((states[slot]! & STATE_MASK) !== ABSENT) live++;
     }
-    return { rows: this.rows, words: this.words, states, deliveries: this.counts, live };
+    const { rows, words, counts: deliveries, failureCounts: failures, expiries, dues } = this;
+    return { rows, words, states, deliveries, failures, expiries, dues, live };
   }
 
   /** A page from a snapshot. The arrays belong to the page from now on. */
@@ -217,6 +281,9 @@ export class Page {
     page.words = parts.words;
     page.states = parts.states;
     page.counts = parts.deliveries;
+    page.failureCounts = parts.failures;
+    page.expiries = parts.expiries;
+    page.dues = parts.dues;
     page.returnedFrom = capacity;
     for (let slot = 0; slot < page.states.length; slot++) {
       const state = page.states[slot]!;
@@ -241,13 +308,17 @@ export class Page {
     words.set(this.words);
     const states = new Uint8Array(capacity);
     states.set(this.states);
-    if (this.counts !== undefined) {
-      const counts = new Uint16Array(capacity);
-      counts.set(this.counts);
-      this.counts = counts;
-    }
+    const grown = <T extends Uint16Array | Float64Array>(from: T | undefined, into: (size: number) => T) => {
+      const column = from === undefined ? undefined : into(capacity);
+      if (from !== undefined) column?.set(from);
+      return column;
+    };
     this.words = words;
     this.states = states;
+    this.counts = grown(this.counts, shorts);
+    this.failureCounts = grown(this.failureCounts, shorts);
+    this.expiries = grown(this.expiries, doubles);
+    this.dues = grown(this.dues, doubles);
     this.capacity = capacity;
   }
 
@@ -255,16 +326,30 @@ export class Page {
     const rows = this.rows ?? NO_ROWS;
     const words = new Uint32Array(this.capacity * WORDS);
     const states = new Uint8Array(this.capacity);
-    const counts = this.counts === undefined ? undefined : new Uint16Array(this.capacity);
     for (let slot = 0; slot < rows.length; slot++) {
       const row = rows[slot]!;
       words.set(this.words.subarray(slot * WORDS, slot * WORDS + WORDS), row * WORDS);
       states[row] = this.states[slot]!;
-      if (counts !== undefined) counts[row] = this.counts![slot]!;
     }
+    const scatter = <T extends Uint16Array | Float64Array>(from: T | undefined, into: (size: number) => T) => {
+      const column = from === undefined ? undefined : into(this.capacity);
+      for (let slot = 0; column !== undefined && slot < rows.length; slot++) column[rows[slot]!] = from![slot]!;
+      return column;
+    };
     this.rows = undefined;
     this.words = words;
     this.states = states;
-    this.counts = counts;
+    this.counts = scatter(this.counts, shorts);
+    this.failureCounts = scatter(this.failureCounts, shorts);
+    this.expiries = scatter(this.expiries, doubles);
+    this.dues = scatter(this.dues, doubles);
   }
+}
+
+function shorts(size: number): Uint16Array {
+  return new Uint16Array(size);
+}
+
+function doubles(size: number): Float64Array {
+  return new Float64Array(size);
 }

@@ -3,7 +3,21 @@
 
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import { Lane, type References } from "./lane.ts";
-import { newQueueCounters, type QueueCounters, type QueueCounts, type QueueSettings } from "./shard-port.ts";
+import { RememberedNames } from "./remembered-names.ts";
+import {
+  newQueueCounters,
+  type QueueCounters,
+  type QueueCounts,
+  type QueueSettings,
+  type SettleReason,
+} from "./shard-port.ts";
+
+/** A message on its way out as a dead letter: it is in nobody's hands, and still here for the log. */
+export interface DyingRow {
+  readonly lane: Lane;
+  readonly sequence: number;
+  readonly reason: SettleReason;
+}
 
 /** A basic.get that waits for its turn. */
 export interface Take {
@@ -36,7 +50,16 @@ export class Queue {
   /** Set when a body could not be read: deliveries stop, the other queues go on. */
   damage: Error | undefined = undefined;
   readAhead: ReadAhead | undefined = undefined;
+  /** Names of messages that came, when duplicates are left out. */
+  names: RememberedNames | undefined = undefined;
+  /** Rows that are to leave as dead letters, in order. */
+  readonly dying: DyingRow[] = [];
+  /** When the shard looks after expired and delayed messages next, ms; Infinity: there are none. */
+  wakeAtMs = Number.POSITIVE_INFINITY;
+  /** Nothing special is done with its messages as they come in. */
+  isPlain = true;
 
+  private readonly references: References;
   private readonly members = new Set<QueueConsumer>();
   /** The consumer whose turn it is; a ring of those that can take messages. */
   private turn: QueueConsumer | undefined = undefined;
@@ -44,28 +67,82 @@ export class Queue {
   constructor(id: number, settings: QueueSettings, references: References) {
     this.id = id;
     this.settings = settings;
+    this.references = references;
     this.lanes = [new Lane(0, references)];
+    this.configure(settings);
+  }
+
+  configure(settings: QueueSettings): void {
+    this.settings = settings;
+    const { priorityMax, messageTtlMs, lengthMax, bytesMax, dedup } = settings;
+    this.isPlain =
+      priorityMax === 0 &&
+      messageTtlMs === undefined &&
+      lengthMax === undefined &&
+      bytesMax === undefined &&
+      dedup === undefined;
+  }
+
+  /** The lane of a priority, made when it is new. */
+  lane(index: number): Lane {
+    while (this.lanes.length <= index) this.lanes.push(new Lane(this.lanes.length, this.references));
+    return this.lanes[index]!;
+  }
+
+  remembered(): RememberedNames {
+    return (this.names ??= new RememberedNames());
   }
 
   counts(): QueueCounts {
     let ready = 0;
     let inFlight = 0;
+    let delayed = 0;
     let bytes = 0;
     let readyBytes = 0;
     for (const lane of this.lanes) {
       ready += lane.ready - lane.purging;
       inFlight += lane.inFlight;
+      delayed += lane.delayed;
       bytes += lane.bytes;
       readyBytes += lane.readyBytes - lane.purgingBytes;
     }
     const { counters } = this;
-    return { ready, inFlight, delayed: 0, consumers: this.members.size, bytes, readyBytes, counters };
+    return { ready, inFlight, delayed, consumers: this.members.size, bytes, readyBytes, counters };
   }
 
   /** Whatever could not be read is gone, except for messages in flight: deliveries may go on. */
   repaired(): void {
     this.damage = undefined;
     if (this.readAhead !== undefined) this.readAhead.failures = 0;
+  }
+
+  /** Ready messages. */
+  get depth(): number {
+    let ready = 0;
+    for (const lane of this.lanes) ready += lane.ready - lane.purging;
+    return ready;
+  }
+
+  get readyBytes(): number {
+    let bytes = 0;
+    for (const lane of this.lanes) bytes += lane.readyBytes - lane.purgingBytes;
+    return bytes;
+  }
+
+  /** A further message would be too much. */
+  get isFull(): boolean {
+    const { lengthMax, bytesMax } = this.settings;
+    return (
+      (lengthMax !== undefined && this.depth >= lengthMax) || (bytesMax !== undefined && this.readyBytes >= bytesMax)
+    );
+  }
+
+  /** There is more in it than allowed. */
+  get isTooLong(): boolean {
+    const { lengthMax, bytesMax } = this.settings;
+    return (
+      (lengthMax !== undefined && this.depth > lengthMax) || (bytesMax !== undefined && this.readyBytes > bytesMax)
+    );
   }
 
   get hasReady(): boolean {

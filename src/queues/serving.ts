@@ -22,6 +22,8 @@ export class Serving {
   private readonly bodies: Bodies;
   private readonly counters: ShardCounters;
   private readonly parameters: ServingParameters;
+  /** Takes the head of a lane out when it has expired; false when it has not. */
+  onExpired: (queue: Queue, lane: Lane) => boolean = () => false;
   /** Queues to serve, first come first served: those before `served` had their turn. */
   private readonly dirty: Queue[] = [];
   private served = 0;
@@ -80,6 +82,11 @@ export class Serving {
     this.served = 0;
   }
 
+  /** Serves one queue out of turn, a quantum. */
+  serveNow(queue: Queue): void {
+    if (!queue.deleted && queue.damage === undefined && this.serveQueue(queue)) this.mark(queue);
+  }
+
   /** Delivers up to a quantum; true when there is more to do now. */
   private serveQueue(queue: Queue): boolean {
     let messages = this.parameters.queueQuantumMessages;
@@ -95,6 +102,7 @@ export class Serving {
       const page = lane.headPage!;
       const row = lane.headRow;
       const state = page.state(row);
+      if (page.expiryMin !== Number.POSITIVE_INFINITY && this.onExpired(queue, lane)) continue;
       if (!this.bodies.locate(queue, page, row, state)) {
         this.bodies.fetch(queue, lane);
         return false;

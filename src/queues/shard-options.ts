@@ -4,7 +4,7 @@
 import { LIMITS } from "../limits.ts";
 import type { StorageError } from "../model/errors.ts";
 import type { LogStore } from "../log/log.ts";
-import type { Clock, Turn } from "../ports/clock.ts";
+import type { Clock, Random, Turn } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 
 export const SHARD_PARAMETERS = {
@@ -48,6 +48,8 @@ export interface ShardSetup {
   readonly turn: Turn;
   readonly logger: Logger;
   readonly events: ShardEvents;
+  /** For delays that vary; default: they do not. */
+  readonly random?: Random;
   /** Overrides of the defaults above. */
   readonly parameters?: Partial<AllShardParameters>;
 }
@@ -60,6 +62,8 @@ export interface ShardOptions {
   readonly parameters: AllShardParameters;
   /** Called after each commit, after the confirms: snapshot and cleaner look whether they are due. */
   readonly onCommit: (() => void)[];
+  /** A number from 0 to 1, for delays that vary. */
+  readonly random: () => number;
   /** The largest entry that the log takes, bytes. */
   readonly maxEntryBytes: number;
 }

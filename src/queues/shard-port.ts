@@ -174,7 +174,7 @@ export interface ShardCounters {
   deduplicated: number;
 }
 
-export type SettleReason = 0 | 1 | 2 | 3;
+export type SettleReason = 0 | 1 | 2 | 3 | 4 | 5;
 
 export interface ShardPort {
   /** Log position that the entry now being filled will get; what is published now commits with it. */

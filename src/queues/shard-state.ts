@@ -3,7 +3,7 @@
 // (consumers, open entry, caches) is in shard.ts.
 
 import { assert, InvariantError } from "../assert.ts";
-import { type EffectHandler, QUEUE_DELIVER_AFTER_COMMIT, REF_COLD } from "./effects.ts";
+import { type Attempts, type EffectHandler, QUEUE_DELIVER_AFTER_COMMIT, REF_COLD } from "./effects.ts";
 import { Extents } from "./extents.ts";
 import type { Lane, References } from "./lane.ts";
 import { COLD, SPILLED, TRANSIENT } from "./page.ts";
@@ -88,6 +88,13 @@ export class ShardState implements References, EffectHandler {
     return this.queues.get(queueId)?.lanes[index];
   }
 
+  /** The queue saw a message of this name. */
+  remember(queueId: number, name: string, timeMs: number): void {
+    const queue = this.queues.get(queueId);
+    if (queue === undefined) this.expect(false, "a name for an unknown queue", queueId, 0);
+    else queue.remembered().add(name, timeMs, 0);
+  }
+
   addQueue(queueId: number, settings: QueueSettings): Queue {
     assert(!this.queues.has(queueId), "a queue id is used once");
     const queue = new Queue(queueId, settings, this);
@@ -111,7 +118,7 @@ export class ShardState implements References, EffectHandler {
   // EffectHandler: replay.
 
   enqueue(queueId: number, lane: number, sequence: number, offset: number, size: number): void {
-    this.laneOrForgotten(queueId, lane)?.applyEnqueue(sequence, 0, this.applying, offset, size);
+    this.laneToFill(queueId, lane)?.applyEnqueue(sequence, 0, this.applying, offset, size);
   }
 
   enqueueRef(
@@ -123,7 +130,7 @@ export class ShardState implements References, EffectHandler {
     size: number,
     cold: boolean,
   ): void {
-    this.laneOrForgotten(queueId, lane)?.applyEnqueue(sequence, cold ? COLD : 0, position, offset, size);
+    this.laneToFill(queueId, lane)?.applyEnqueue(sequence, cold ? COLD : 0, position, offset, size);
   }
 
   delivered(queueId: number, lane: number, from: number, to: number): void {
@@ -173,8 +180,31 @@ export class ShardState implements References, EffectHandler {
     for (const queue of this.queues.values()) for (const lane of queue.lanes) lane.applyRestart();
   }
 
-  private laneOrForgotten(queueId: number, lane: number): Lane | undefined {
-    const found = this.lane(queueId, lane);
+  held(queueId: number, lane: number, sequence: number, dueMs: number): void {
+    const isThere = this.laneOrForgotten(queueId, lane)?.applyHold(sequence, dueMs) ?? true;
+    this.expect(isThere, "a held row that is not ready", queueId, sequence);
+  }
+
+  expires(queueId: number, lane: number, sequence: number, expiryMs: number): void {
+    this.laneOrForgotten(queueId, lane)?.applyExpiry(sequence, expiryMs);
+  }
+
+  retried(queueId: number, lane: number, sequence: number, attempts: Attempts): void {
+    const state = this.laneOrForgotten(queueId, lane)?.applyRetry(sequence, attempts) ?? 0;
+    this.expect(state >= 0, "a retried row that is not in flight", queueId, sequence);
+  }
+
+  named(queueId: number, name: string, timeMs: number): void {
+    this.remember(queueId, name, timeMs);
+  }
+
+  /** The lane of a message that comes in; a priority that is new to the queue makes its lane. */
+  private laneToFill(queueId: number, lane: number): Lane | undefined {
+    return this.laneOrForgotten(queueId, lane, true);
+  }
+
+  private laneOrForgotten(queueId: number, lane: number, makes = false): Lane | undefined {
+    const found = makes ? this.queues.get(queueId)?.lane(lane) : this.lane(queueId, lane);
     if (found === undefined) this.expect(false, "an effect for an unknown queue", queueId, 0);
     return found;
   }

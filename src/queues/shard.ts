@@ -10,18 +10,19 @@
 
 import { assert } from "../assert.ts";
 import type { LogReader, LogWriter } from "../log/log.ts";
-import { SETTLE_PURGED } from "../model/delivery.ts";
+import { SETTLE_DELIVERY_LIMIT, SETTLE_EXPIRED, SETTLE_PURGED, SETTLE_REJECTED } from "../model/delivery.ts";
 import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
 import { BrokerError, type StorageError } from "../model/errors.ts";
-import { type IncomingMessage, recordSize, writeRecord } from "../model/message.ts";
+import type { IncomingMessage } from "../model/message.ts";
 import type { Clock, Timer, Turn } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import { Bodies } from "./bodies.ts";
-import { align8, ENQUEUE_HEADER_BYTES, ENQUEUE_REF_BYTES } from "./effects.ts";
 import { CommitPacer } from "./commit-pacer.ts";
+import { Departures } from "./departures.ts";
+import { Enqueuing } from "./enqueuing.ts";
 import { Journal } from "./journal.ts";
 import type { Lane } from "./lane.ts";
-import { IN_FLIGHT, SPILLED, STATE_MASK, TRANSIENT } from "./page.ts";
+import { IN_FLIGHT, STATE_MASK, TRANSIENT } from "./page.ts";
 import type { Queue } from "./queue.ts";
 import { Reclaimer } from "./reclaimer.ts";
 import { Serving } from "./serving.ts";
@@ -30,12 +31,15 @@ import type {
   DeadLetterRouter,
   QueueCounts,
   QueueSettings,
+  RetrySettings,
   ReturnCause,
   SettleReason,
   ShardCounters,
   ShardPort,
 } from "./shard-port.ts";
 import { settingsToFlags, type ShardState } from "./shard-state.ts";
+import { ShardTime } from "./shard-time.ts";
+import { Wakes } from "./wakes.ts";
 
 /** Work in slices, done between turns: purges, snapshots, cleaning. */
 export interface SlicedWork {
@@ -85,8 +89,10 @@ export class Shard implements ShardPort {
   private readonly writer: LogWriter;
   private readonly bodies: Bodies;
   private readonly serving: Serving;
-  /** Where dead letters go; without one they are dropped. */
-  deadLetterRouter: DeadLetterRouter | undefined = undefined;
+  private readonly time: ShardTime;
+  private readonly wakes: Wakes;
+  private readonly enqueuing: Enqueuing;
+  private readonly departures: Departures;
   private readonly slicedWork: SlicedWork[] = [];
   private turnEnd: (() => void)[] = [];
   private turnEndRunning: (() => void)[] = [];
@@ -133,6 +139,32 @@ export class Shard implements ShardPort {
       counters: this.counters,
       parameters,
     });
+    this.time = new ShardTime(this.clock);
+    this.wakes = new Wakes(this.clock, this.time, () => this.schedule());
+    this.enqueuing = new Enqueuing({
+      journal: this.journal,
+      state: this.state,
+      serving: this.serving,
+      counters: this.counters,
+      time: this.time,
+      wakes: this.wakes,
+      maxEntryBytes: options.maxEntryBytes,
+      appended: () => this.appended(),
+    });
+    this.departures = new Departures({
+      clock: this.clock,
+      logger: this.logger,
+      journal: this.journal,
+      state: this.state,
+      bodies: this.bodies,
+      enqueuing: this.enqueuing,
+      counters: this.counters,
+      time: this.time,
+      readers: this.readers,
+      schedule: () => this.schedule(),
+    });
+    this.serving.onExpired = (queue, lane) => this.expireHead(queue, lane);
+    for (const queue of this.state.queues.values()) this.wakes.add(queue, nextWake(queue));
     this.reclaimer = new Reclaimer(this.state, this.clock);
     this.slicedWork.push(this.reclaimer);
     void recovered.writer.ended.then((error) => {
@@ -164,12 +196,14 @@ export class Shard implements ShardPort {
     const queue = this.queue(queueId);
     const { durable, deliverAfterCommit } = queue.settings;
     assert(settings.durable === durable, "a queue stays durable or not");
-    queue.settings = { ...settings, durable, deliverAfterCommit };
+    queue.configure({ ...settings, durable, deliverAfterCommit });
+    this.enqueuing.overfull.add(queue);
+    this.schedule();
     if (queue.wanted) this.wake(queue);
   }
 
   setDeadLetterRouter(router: DeadLetterRouter): void {
-    this.deadLetterRouter = router;
+    this.departures.router = router;
   }
 
   deleteQueue(queueId: number): number {
@@ -235,69 +269,22 @@ export class Shard implements ShardPort {
     if (this.failure !== undefined) throw new BrokerError("unavailable", "the log has failed; nothing is stored");
     if (this.isReleased) throw new BrokerError("shutting-down", "the broker is stopping; nothing is stored any more");
     if (queueIds.length === 0) return 0;
-    const size = recordSize(message);
-    // All of its rows are one entry: a fan-out to very many queues may not fit one.
-    if (ENQUEUE_HEADER_BYTES + align8(size) + queueIds.length * ENQUEUE_REF_BYTES > this.options.maxEntryBytes) {
-      throw new BrokerError(
-        "too-large",
-        `a message of ${size} bytes to ${queueIds.length} queues does not fit one log entry`,
-      );
-    }
-    this.counters.published++;
-    if (message.persistent) {
-      for (let i = 0; i < queueIds.length; i++) {
-        if (this.state.queues.get(queueIds[i]!)?.settings.durable === true) {
-          return this.publishLogged(message, size, queueIds, true);
-        }
-      }
-    }
-    if (!this.state.transient.reserve(size)) return this.publishLogged(message, size, queueIds, false);
-    const { bytes, offset, slabId } = this.state.transient;
-    writeRecord(message, bytes, offset);
-    for (let i = 0; i < queueIds.length; i++) {
-      const queue = this.queue(queueIds[i]!);
-      const lane = queue.lanes[0]!;
-      lane.applyEnqueue(lane.next, TRANSIENT, slabId, offset / 8, size);
-      if (queue.wanted) this.serving.mark(queue);
-    }
-    this.schedule();
-    return 0;
+    return this.enqueuing.publish(message, queueIds);
   }
 
-  /** The body goes to the log; rows of durable queues too when `owned` (the message is persistent). */
-  private publishLogged(message: IncomingMessage, size: number, queueIds: readonly number[], owned: boolean): number {
-    const { journal, state } = this;
-    const recordAt = journal.openRecord(size, queueIds.length - 1, owned);
-    writeRecord(message, journal.slabs.bytes, recordAt);
-    const position = journal.openPosition;
-    const offset = (recordAt - journal.slabs.start) / 8;
-    let named = !owned;
-    for (let i = 0; i < queueIds.length; i++) {
-      const queueId = queueIds[i]!;
-      const queue = state.queues.get(queueId);
-      assert(queue !== undefined, "a route leads to existing queues");
-      const lane = queue.lanes[0]!;
-      const sequence = lane.next;
-      if (!owned || !queue.settings.durable) {
-        lane.applyEnqueue(sequence, TRANSIENT | SPILLED, position, offset, size);
-      } else {
-        if (named) journal.addReference(queueId, 0, sequence, { state: 0, position, offset, size });
-        else journal.nameRecord(recordAt, queueId, 0, sequence);
-        named = true;
-        lane.applyEnqueue(sequence, 0, position, offset, size);
-      }
-      if (queue.wanted) this.serving.mark(queue);
-    }
-    if (owned) {
-      journal.urgent = true;
-      journal.openMessages++;
-    }
-    if (!this.congested && journal.backlogBytes > this.options.parameters.commitBacklogHighBytes) {
+  private appended(): void {
+    if (!this.congested && this.journal.backlogBytes > this.options.parameters.commitBacklogHighBytes) {
       this.congested = true;
       this.options.events.onFlow();
     }
     this.schedule();
-    return owned ? position : 0;
+  }
+
+  private expireHead(queue: Queue, lane: Lane): boolean {
+    const expiryMs = lane.headPage!.expiry(lane.headRow);
+    if (expiryMs === 0 || expiryMs > this.time.nowMs()) return false;
+    this.departures.leaveReady(queue, lane, lane.headSequence, SETTLE_EXPIRED);
+    return true;
   }
 
   atomically(bytes: number, work: () => void): void {
@@ -325,8 +312,12 @@ export class Shard implements ShardPort {
     const queue = this.state.queues.get(queueId);
     if (queue === undefined) return; // deleted meanwhile, and its messages with it
     const lane = queue.lanes[laneIndex]!;
-    for (let sequence = first; sequence <= last; sequence++) this.settleRow(queue, lane, sequence, reason, IN_FLIGHT);
-    this.counters.acked += last - first + 1;
+    if (reason === SETTLE_REJECTED) {
+      for (let sequence = first; sequence <= last; sequence++) this.reject(queue, lane, sequence);
+    } else {
+      for (let sequence = first; sequence <= last; sequence++) this.settleRow(queue, lane, sequence, reason, IN_FLIGHT);
+      this.counters.acked += last - first + 1;
+    }
     this.schedule();
   }
 
@@ -337,20 +328,54 @@ export class Shard implements ShardPort {
     if ((state & TRANSIENT) === 0) this.journal.noteSettled(queue, lane, sequence, reason);
   }
 
-  requeue(queueId: number, laneIndex: number, sequence: number, _cause: ReturnCause): void {
+  /** A message that a consumer does not want back: an attempt that failed where the queue says so, else a dead letter. */
+  private reject(queue: Queue, lane: Lane, sequence: number): void {
+    if (queue.settings.retry?.rejectsToo === true) this.comeBack(queue, lane, sequence, true);
+    else this.departures.leave(queue, lane, sequence, SETTLE_REJECTED);
+  }
+
+  requeue(queueId: number, laneIndex: number, sequence: number, cause: ReturnCause): void {
     const queue = this.state.queues.get(queueId);
     if (queue === undefined) return;
-    const lane = queue.lanes[laneIndex]!;
+    const { retry } = queue.settings;
+    const isDelayed =
+      retry !== undefined && (retry.when === "all" || (retry.when === "returned") === (cause === "client"));
+    this.comeBack(queue, queue.lanes[laneIndex]!, sequence, isDelayed, cause !== "client" || retry !== undefined);
+  }
+
+  /** Puts a message in flight back, at once or `isDelayed`, or lets it go when it has come back too often. */
+  private comeBack(queue: Queue, lane: Lane, sequence: number, isDelayed: boolean, isFailure = true): void {
     this.journal.flushLane(queue, lane);
     const page = lane.page(Math.floor(sequence / this.state.pageRows));
     assert(page !== undefined, "a requeued message is there");
-    const deliveries = page.deliveries(lane.rowOf(sequence)) + 1;
-    const state = lane.applyReturn(sequence, deliveries);
+    const row = lane.rowOf(sequence);
+    const failures = page.failures(row) + (isFailure ? 1 : 0);
+    const { deliveryLimit, retry } = queue.settings;
+    if (deliveryLimit !== undefined && failures > deliveryLimit) {
+      this.departures.leave(queue, lane, sequence, SETTLE_DELIVERY_LIMIT);
+      return;
+    }
+    const dueMs = isDelayed && retry !== undefined ? this.time.nowMs() + this.retryDelay(retry, failures) : 0;
+    const attempts = { deliveries: page.deliveries(row) + 1, failures, dueMs };
+    const state = lane.applyRetry(sequence, attempts);
     assert(state >= 0, "a requeued message is in flight");
-    if ((state & TRANSIENT) === 0) this.journal.writeReturn(queueId, laneIndex, sequence, deliveries);
+    if ((state & TRANSIENT) === 0) {
+      if (failures === 0 && dueMs === 0) this.journal.writeReturn(queue.id, lane.index, sequence, attempts.deliveries);
+      else this.journal.writeRetry(queue.id, lane.index, sequence, attempts);
+    }
     this.counters.requeued++;
+    queue.counters.returned++;
+    this.wakes.add(queue, dueMs > 0 ? dueMs : page.expiryMin);
+    const { lengthMax, bytesMax } = queue.settings;
+    if (lengthMax !== undefined || bytesMax !== undefined) this.enqueuing.overfull.add(queue);
     if (queue.wanted) this.serving.mark(queue);
     this.schedule();
+  }
+
+  private retryDelay({ minMs, maxMs, multiplier, jitter }: RetrySettings, attempt: number): number {
+    const delayMs = multiplier > 0 ? minMs * multiplier ** (attempt - 1) : minMs * attempt;
+    const share = 1 + jitter * (2 * this.options.random() - 1);
+    return Math.max(1, Math.round(Math.min(delayMs, maxMs) * share));
   }
 
   whenCommitted(done: () => void): void {
@@ -394,16 +419,55 @@ export class Shard implements ShardPort {
       this.journal.flush();
       this.sealWhenDue();
       this.serving.serve();
+      this.trimOverfull();
       this.journal.flush();
     }
     this.runTurnEnd();
     if (this.isOver) return;
     let more = this.serving.busy;
     const deadline = this.clock.monotonicMs() + this.options.parameters.sliceBudgetMs;
+    this.wakeQueues(deadline);
+    if (!this.congested && this.departures.slice(deadline)) more = true;
     for (const work of this.slicedWork) if (work.slice(deadline)) more = true;
     this.sealWhenDue();
     if (more) this.schedule();
     if (this.journal.slabs.openBytes > 0) this.armLazyCommit();
+  }
+
+  private trimOverfull(): void {
+    for (const queue of this.enqueuing.overfull) {
+      if (this.departures.trim(queue)) this.schedule();
+      else this.enqueuing.overfull.delete(queue);
+    }
+  }
+
+  /** Looks after queues with messages that have expired or are due. */
+  private wakeQueues(deadlineMs: number): void {
+    const nowMs = this.time.nowMs();
+    let woken = false;
+    for (let queue = this.wakes.take(nowMs); queue !== undefined; queue = this.wakes.take(nowMs)) {
+      woken = true;
+      let nextMs = this.departures.expire(queue, nowMs, deadlineMs);
+      for (const lane of queue.lanes) nextMs = Math.min(nextMs, this.releaseDue(queue, lane, nowMs, deadlineMs));
+      this.wakes.add(queue, nextMs);
+      if (queue.wanted) this.wake(queue);
+      if (this.clock.monotonicMs() >= deadlineMs) break;
+    }
+    if (woken) this.wakes.arm();
+  }
+
+  /** Lets delayed messages go whose time has come; returns when the next one is due. */
+  private releaseDue(queue: Queue, lane: Lane, nowMs: number, deadlineMs: number): number {
+    for (let dueMs = lane.nextDue(); ; dueMs = lane.nextDue()) {
+      if (dueMs > nowMs) return dueMs;
+      if (this.clock.monotonicMs() >= deadlineMs) return nowMs + 1;
+      const { sequence } = lane.dues!;
+      const page = lane.page(Math.floor(sequence / this.state.pageRows))!;
+      if (page.deliveries(lane.rowOf(sequence)) > 0) lane.releaseDue();
+      else this.enqueuing.joinEnd(queue, lane, sequence);
+      const { lengthMax, bytesMax } = queue.settings;
+      if (lengthMax !== undefined || bytesMax !== undefined) this.enqueuing.overfull.add(queue);
+    }
   }
 
   private runTurnEnd(): void {
@@ -450,7 +514,7 @@ export class Shard implements ShardPort {
     this.commits++;
     this.sealWhenDue();
     this.serving.committed();
-    if (this.serving.busy) this.schedule();
+    if (this.serving.busy || this.departures.isPending) this.schedule();
     if (this.congested && journal.backlogBytes < this.options.parameters.commitBacklogLowBytes) {
       this.congested = false;
       this.options.events.onFlow();
@@ -494,16 +558,31 @@ export class Shard implements ShardPort {
     this.failure = error;
     this.lazyTimer?.cancel();
     this.pacing?.cancel();
+    this.wakes.stop();
     for (const work of this.slicedWork) work.abandon?.(error);
     this.options.events.onFailed(error);
   }
 
   /** Commits what was applied, then lets go of the log. */
   async release(): Promise<void> {
-    if (this.failure === undefined) this.seal();
+    if (this.failure === undefined) {
+      this.departures.slice(Number.POSITIVE_INFINITY);
+      this.seal();
+    }
     this.isReleased = true;
+    this.wakes.stop();
     this.lazyTimer?.cancel();
     this.pacing?.cancel();
     await this.writer.release();
   }
+}
+
+/** When the messages of a queue want to be looked after first, ms. */
+function nextWake(queue: Queue): number {
+  let next = Number.POSITIVE_INFINITY;
+  for (const lane of queue.lanes) {
+    next = Math.min(next, lane.nextDue());
+    for (const page of lane.pages.values()) next = Math.min(next, page.expiryMin);
+  }
+  return next;
 }

@@ -1,4 +1,4 @@
-// The entries of a snapshot log: START, then QUEUE, PAGE and KEEP in any number, then END. A snapshot
+// The entries of a snapshot log: START, then QUEUE, NAMES, PAGE and KEEP in any number, then END. A snapshot
 // counts only when its END is there. One that names a base has only the pages that changed since the
 // base was taken; KEEP names those that are in the base as they are. Little endian, 8-byte aligned.
 // Format 1 had no base.
@@ -6,15 +6,17 @@
 import { DecodeError } from "../model/errors.ts";
 import { align8, getU32, getU64, putU32, putU64 } from "./effects.ts";
 import type { Lane } from "./lane.ts";
-import { COLD, Page, STATE_MASK } from "./page.ts";
+import { COLD, DELAYED, Page, STATE_MASK } from "./page.ts";
 import { settingsToFlags, type ShardState } from "./shard-state.ts";
 import type { Queue } from "./queue.ts";
+import type { RememberedName } from "./remembered-names.ts";
 
 const START = 1;
 const QUEUE = 2;
 const PAGE = 3;
 const END = 4;
 const KEEP = 5;
+const NAMES = 6;
 const FORMAT = 2;
 const FORMAT_WITHOUT_BASE = 1;
 /** Page numbers of one KEEP item at most. */
@@ -22,6 +24,10 @@ export const KEEP_MAX = 4096;
 
 const SPARSE = 1;
 const WITH_DELIVERIES = 2;
+const WITH_FAILURES = 4;
+const WITH_EXPIRIES = 8;
+const WITH_DUES = 16;
+const STATES = STATE_MASK | COLD | DELAYED;
 
 /** START: u8 kind, u8 format, u16 0, u32 page rows, u64 start, u64 number of the base (0: none). */
 export function encodeStart(start: number, pageRows: number, base: number): Buffer {
@@ -53,7 +59,7 @@ export function encodeEnd(end: number): Buffer {
   return bytes;
 }
 
-/** QUEUE: u8 kind, u8 lanes, u16 flags, u32 id, lanes * (u64 next, u64 marked). */
+/** QUEUE: u8 kind, u8 lanes (0: 256), u16 flags, u32 id, lanes * (u64 next, u64 marked). */
 export function encodeQueue(queue: Queue): Buffer {
   const bytes = Buffer.alloc(8 + queue.lanes.length * 16);
   bytes[0] = QUEUE;
@@ -67,10 +73,27 @@ export function encodeQueue(queue: Queue): Buffer {
   return bytes;
 }
 
+/** NAMES: u8 kind, u8 0, u16 0, u32 queue, u64 count, count * (f64 time, u16 size, name), all padded to 8. */
+export function encodeNames(queueId: number, names: readonly RememberedName[]): Buffer {
+  const parts = names.map(({ name, timeMs }) => {
+    const text = Buffer.from(name, "utf8");
+    const part = Buffer.alloc(align8(10 + text.length));
+    part.writeDoubleLE(timeMs, 0);
+    part.writeUInt16LE(text.length, 8);
+    text.copy(part, 10);
+    return part;
+  });
+  const head = Buffer.alloc(16);
+  head[0] = NAMES;
+  putU32(head, 4, queueId);
+  putU64(head, 8, names.length);
+  return Buffer.concat([head, ...parts]);
+}
+
 /**
  * PAGE: u8 kind, u8 lane, u16 flags, u32 queue, u64 number, u64 stamp, u32 capacity, u32 slots, then
- * words (12 * slots), states (slots), row numbers (2 * slots, if sparse), deliveries (2 * slots, if any),
- * each padded to 8. Undefined when the page holds no durable message. All bytes of what `allocate` gives
+ * words (12 * slots), states (slots), row numbers (2 * slots, if sparse), deliveries and failures (2 * slots),
+ * expiries and due times (f64), these four only if any; each padded to 8. Undefined when the page holds no durable message. All bytes of what `allocate` gives
  * are written.
  */
 export function encodePage(
@@ -80,26 +103,27 @@ export function encodePage(
   stamp: number,
   allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafe(bytes),
 ): Buffer | undefined {
-  const { rows, words, states, deliveries, live } = page.copyDurable();
+  const { rows, words, states, deliveries, failures, expiries, dues, live } = page.copyDurable();
   if (live === 0) return undefined;
   const slots = states.length;
-  const bytes = allocate(
-    32 +
-      align8(slots * 12) +
-      align8(slots) +
-      (rows === undefined ? 0 : align8(slots * 2)) +
-      (deliveries === undefined ? 0 : align8(slots * 2)),
-  );
+  const parts = [words, states, rows, deliveries, failures, expiries, dues];
+  const bytes = allocate(parts.reduce((sum, part) => sum + align8(part?.byteLength ?? 0), 32));
   bytes[0] = PAGE;
   bytes[1] = lane.index;
-  bytes.writeUInt16LE((rows === undefined ? 0 : SPARSE) | (deliveries === undefined ? 0 : WITH_DELIVERIES), 2);
+  const flags =
+    (rows === undefined ? 0 : SPARSE) |
+    (deliveries === undefined ? 0 : WITH_DELIVERIES) |
+    (failures === undefined ? 0 : WITH_FAILURES) |
+    (expiries === undefined ? 0 : WITH_EXPIRIES) |
+    (dues === undefined ? 0 : WITH_DUES);
+  bytes.writeUInt16LE(flags, 2);
   putU32(bytes, 4, queueId);
   putU64(bytes, 8, page.number);
   putU64(bytes, 16, stamp);
   putU32(bytes, 24, page.capacity);
   putU32(bytes, 28, slots);
   let at = 32;
-  for (const part of [words, states, rows, deliveries]) {
+  for (const part of parts) {
     if (part === undefined) continue;
     bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
     bytes.fill(0, at + part.byteLength, at + align8(part.byteLength));
@@ -160,6 +184,8 @@ export class SnapshotLoad {
       }
       case KEEP:
         return this.takeKeep(payload, at);
+      case NAMES:
+        return eachName(payload, at, (queueId, name, timeMs) => this.state.remember(queueId, name, timeMs));
       case END:
         need(payload, at, 16);
         this.bounds.end = getU64(payload, at + 8);
@@ -193,8 +219,7 @@ export class SnapshotLoad {
           break;
         }
         case QUEUE:
-          need(payload, at, 8 + payload[at + 1]! * 16);
-          at += 8 + payload[at + 1]! * 16;
+          at += 8 + lanesOf(payload, at) * 16;
           break;
         case PAGE: {
           const item = readPage(payload, at, this.state.pageRows);
@@ -203,6 +228,9 @@ export class SnapshotLoad {
           at = item.next;
           break;
         }
+        case NAMES:
+          at = eachName(payload, at, () => undefined);
+          break;
         case END:
           at += 16;
           break;
@@ -249,15 +277,36 @@ function readStart(
   return { start, base: getU64(payload, at + 16), next: at + 24 };
 }
 
-function loadQueue(payload: Buffer, at: number, state: ShardState): number {
-  const lanes = payload[at + 1]!;
-  const queueId = getU32(payload, at + 4);
+/** Lanes of the QUEUE item at `at`, whose bytes are all there. Throws DecodeError. */
+function lanesOf(payload: Buffer, at: number): number {
+  const lanes = payload[at + 1]! || 256;
   need(payload, at, 8 + lanes * 16);
+  return lanes;
+}
+
+/** Calls `visit` for each name of the NAMES item at `at`; returns the offset behind it. Throws DecodeError. */
+function eachName(payload: Buffer, at: number, visit: (queueId: number, name: string, timeMs: number) => void): number {
+  need(payload, at, 16);
+  const queueId = getU32(payload, at + 4);
+  const count = getU64(payload, at + 8);
+  at += 16;
+  for (let i = 0; i < count; i++) {
+    need(payload, at, 10);
+    const size = payload.readUInt16LE(at + 8);
+    need(payload, at, align8(10 + size));
+    visit(queueId, payload.toString("utf8", at + 10, at + 10 + size), payload.readDoubleLE(at));
+    at += align8(10 + size);
+  }
+  return at;
+}
+
+function loadQueue(payload: Buffer, at: number, state: ShardState): number {
+  const lanes = lanesOf(payload, at);
+  const queueId = getU32(payload, at + 4);
   if (state.queues.has(queueId)) throw new DecodeError(`snapshot names queue ${queueId} twice`);
   state.queueCreate(queueId, payload.readUInt16LE(at + 2));
   for (let i = 0; i < lanes; i++) {
-    const lane = state.lane(queueId, i);
-    if (lane === undefined) throw new DecodeError(`snapshot names lane ${i} of queue ${queueId}`);
+    const lane = state.queues.get(queueId)!.lane(i);
     lane.next = getU64(payload, at + 8 + i * 16);
     lane.marked = getU64(payload, at + 16 + i * 16);
   }
@@ -287,17 +336,30 @@ function readPage(payload: Buffer, at: number, pageRows: number): PageItem {
   const statesAt = wordsAt + align8(slots * 12);
   const rowsAt = statesAt + align8(slots);
   const deliveriesAt = rowsAt + (isSparse ? align8(slots * 2) : 0);
-  const hasDeliveries = (flags & WITH_DELIVERIES) !== 0;
-  const next = deliveriesAt + (hasDeliveries ? align8(slots * 2) : 0);
+  const failuresAt = deliveriesAt + ((flags & WITH_DELIVERIES) === 0 ? 0 : align8(slots * 2));
+  const expiriesAt = failuresAt + ((flags & WITH_FAILURES) === 0 ? 0 : align8(slots * 2));
+  const duesAt = expiriesAt + ((flags & WITH_EXPIRIES) === 0 ? 0 : slots * 8);
+  const next = duesAt + ((flags & WITH_DUES) === 0 ? 0 : slots * 8);
   need(payload, at, next - at);
   const restore = (): Page => {
     const words = new Uint32Array(copyOf(payload, wordsAt, slots * 12));
     const states = new Uint8Array(copyOf(payload, statesAt, slots));
-    if (states.some((row) => (row & ~(STATE_MASK | COLD)) !== 0)) throw new DecodeError("snapshot has an unknown row");
+    if (states.some((row) => (row & ~STATES) !== 0)) throw new DecodeError("snapshot has an unknown row");
     const rows = isSparse ? new Uint16Array(copyOf(payload, rowsAt, slots * 2)) : undefined;
     if (rows !== undefined) checkAscending(rows, capacity);
-    const deliveries = hasDeliveries ? new Uint16Array(copyOf(payload, deliveriesAt, slots * 2)) : undefined;
-    const page = Page.restore(number, capacity, { rows, words, states, deliveries });
+    const shorts = (flag: number, from: number): Uint16Array | undefined =>
+      (flags & flag) === 0 ? undefined : new Uint16Array(copyOf(payload, from, slots * 2));
+    const doubles = (flag: number, from: number): Float64Array | undefined =>
+      (flags & flag) === 0 ? undefined : new Float64Array(copyOf(payload, from, slots * 8));
+    const page = Page.restore(number, capacity, {
+      rows,
+      words,
+      states,
+      deliveries: shorts(WITH_DELIVERIES, deliveriesAt),
+      failures: shorts(WITH_FAILURES, failuresAt),
+      expiries: doubles(WITH_EXPIRIES, expiriesAt),
+      dues: doubles(WITH_DUES, duesAt),
+    });
     page.stamp = getU64(payload, at + 16);
     return page;
   };

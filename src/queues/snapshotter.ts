@@ -13,7 +13,15 @@ import type { Logger } from "../ports/logger.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Lane } from "./lane.ts";
 import { type LoadedSnapshot, type SnapshotBase, snapshotNumber } from "./load-snapshot.ts";
-import { encodeEnd, encodeKeep, encodePage, encodeQueue, encodeStart, KEEP_MAX } from "./snapshot-format.ts";
+import {
+  encodeEnd,
+  encodeKeep,
+  encodeNames,
+  encodePage,
+  encodeQueue,
+  encodeStart,
+  KEEP_MAX,
+} from "./snapshot-format.ts";
 import type { Queue } from "./queue.ts";
 import type { Shard, SlicedWork } from "./shard.ts";
 
@@ -25,6 +33,8 @@ const SLAB_BYTES = 384 * 1024;
 const GROWTH = 6;
 /** The next snapshot is a new base when the last one was larger than this share of its base. */
 const CHANGED_SHARE = 0.5;
+/** Names of one NAMES item. */
+const NAMES_MAX = 256;
 const BACKLOG_MAX_BYTES = 4 * 1024 * 1024;
 /** After one that could not be written the next is not tried before this. */
 const RETRY_MS = 1000;
@@ -236,6 +246,10 @@ export class Snapshotter implements SlicedWork {
       if (queue === undefined || !queue.settings.durable) continue;
       this.add(run, encodeQueue(queue));
       yield;
+      for (const names of queue.names?.lists(NAMES_MAX) ?? []) {
+        this.add(run, encodeNames(queueId, names));
+        yield;
+      }
       for (const lane of queue.lanes) yield* this.laneSteps(run, queue, lane, base);
     }
   }
