@@ -233,6 +233,7 @@ class Start {
       store,
       clock,
       turn,
+      random,
       logger: this.#logger,
       events: {
         onCommitted: () => broker?.committedChanged(),

@@ -91,10 +91,17 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   });
   markRestart(shard);
   shard.collectExtents();
-  const needed = new Set([loaded.id, loaded.base?.id]);
-  for (const id of isDurable ? snapshots : []) if (!needed.has(id)) await store.delete(id);
+  if (isDurable) await deleteAllBut(store, snapshots, [loaded.id, loaded.base?.id]);
   logger.info("storage is open", { queues: state.queues.size, ms: Math.round(clock.monotonicMs() - startedMs) });
   return { shard, snapshotter, cleaner, close: () => close(shard, snapshotter, cleaner, parameters) };
+}
+
+async function deleteAllBut(
+  store: LogStore,
+  ids: readonly string[],
+  needed: readonly (string | undefined)[],
+): Promise<void> {
+  for (const id of ids) if (!needed.includes(id)) await store.delete(id);
 }
 
 /** Events that the log sends before the shard exists are kept. */

@@ -444,16 +444,14 @@ export class Shard implements ShardPort {
   /** Looks after queues with messages that have expired or are due. */
   private wakeQueues(deadlineMs: number): void {
     const nowMs = this.time.nowMs();
-    let woken = false;
     for (let queue = this.wakes.take(nowMs); queue !== undefined; queue = this.wakes.take(nowMs)) {
-      woken = true;
       let nextMs = this.departures.expire(queue, nowMs, deadlineMs);
       for (const lane of queue.lanes) nextMs = Math.min(nextMs, this.releaseDue(queue, lane, nowMs, deadlineMs));
       this.wakes.add(queue, nextMs);
       if (queue.wanted) this.wake(queue);
       if (this.clock.monotonicMs() >= deadlineMs) break;
     }
-    if (woken) this.wakes.arm();
+    this.wakes.arm();
   }
 
   /** Lets delayed messages go whose time has come; returns when the next one is due. */

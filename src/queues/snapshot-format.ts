@@ -93,8 +93,8 @@ export function encodeNames(queueId: number, names: readonly RememberedName[]): 
 /**
  * PAGE: u8 kind, u8 lane, u16 flags, u32 queue, u64 number, u64 stamp, u32 capacity, u32 slots, then
  * words (12 * slots), states (slots), row numbers (2 * slots, if sparse), deliveries and failures (2 * slots),
- * expiries and due times (f64), these four only if any; each padded to 8. Undefined when the page holds no durable message. All bytes of what `allocate` gives
- * are written.
+ * expiries and due times (f64), these four only if any; each padded to 8. Undefined when the page holds no
+ * durable message. All bytes of what `allocate` gives are written.
  */
 export function encodePage(
   queueId: number,

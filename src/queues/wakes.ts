@@ -45,13 +45,11 @@ export class Wakes {
     return undefined;
   }
 
-  /** Sets the timer for what is left. */
+  /** Sets the timer for what is left, unless it is set already. A timer may fire a moment too early. */
   arm(): void {
-    this.timer?.cancel();
-    this.timer = undefined;
-    this.timerAtMs = Number.POSITIVE_INFINITY;
     const first = this.heap[0];
-    if (first === undefined || this.isStopped) return;
+    if (first === undefined || this.isStopped || this.timerAtMs <= first.atMs) return;
+    this.timer?.cancel();
     this.timerAtMs = first.atMs;
     this.timer = this.clock.after(Math.min(Math.max(1, first.atMs - this.time.nowMs()), WAIT_MAX_MS), () => {
       this.timer = undefined;

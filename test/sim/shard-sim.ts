@@ -219,6 +219,8 @@ export class ShardSim {
 
   /** Publishers hear of what the shard calls committed, no more. */
   #confirm(): void {
+    // What a start itself commits concerns no publisher.
+    if (this.#open === undefined) return;
     const committed = this.#shard.committed;
     let done = 0;
     while (done < this.#unconfirmed.length && this.#unconfirmed[done]!.position <= committed) {

@@ -17,7 +17,7 @@ const clock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   after(delayMs, run) {
-    const timer = setTimeout(run, delayMs);
+    const timer = setTimeout(run, delayMs).unref();
     return { cancel: () => clearTimeout(timer) };
   },
 };
