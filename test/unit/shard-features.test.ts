@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SETTLE_REJECTED } from "../../src/model/delivery.ts";
-import { IncomingMessage } from "../../src/model/message.ts";
+import type { IncomingMessage } from "../../src/model/message.ts";
 import { encodeTable } from "../../src/model/field-table.ts";
 import { FLAG_HEADERS, FLAG_MESSAGE_ID } from "../../src/model/properties.ts";
 import {
