@@ -45,16 +45,7 @@ export async function openShard(setup: ShardSetup): Promise<OpenShard> {
   const onCommit: (() => void)[] = [];
   const { maxEntryBytes } = store.traits;
   const random = (): number => (setup.random === undefined ? 0.5 : setup.random.bytes(1)[0]! / 255);
-  const options = {
-    clock,
-    turn: setup.turn,
-    logger,
-    events: setup.events,
-    parameters,
-    onCommit,
-    maxEntryBytes,
-    random,
-  };
+  const options = { ...setup, parameters, onCommit, maxEntryBytes, random };
   const cleaner = new Cleaner({ store, clock, logger, slackBytes: parameters.cleanerSlackBytes });
   const readers: { readonly main: LogReader; cold: LogReader | undefined } = { main: reader, cold: undefined };
   for (const extent of reader.bounds().extents) state.main.open(extent.first);
