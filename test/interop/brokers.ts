@@ -13,6 +13,7 @@ export interface Broker {
   readonly name: "quayside" | "rabbitmq";
   readonly host: string;
   readonly port: number;
+  readonly httpPort: number;
   /** Stops it gracefully and starts it again on the same data and port. */
   restart(): Promise<void>;
   /** Stops it and removes its data. */
@@ -71,7 +72,7 @@ async function end(child: ChildProcess): Promise<void> {
 export async function startQuayside(flags: readonly string[] = []): Promise<Broker> {
   const program = join(BUILD, "src/cli/quayside.js");
   const data = mkdtempSync(join(tmpdir(), "quayside-interop-"));
-  const port = await freePort();
+  const [port, httpPort] = [await freePort(), await freePort()];
   const start = async (): Promise<ChildProcess> => {
     const child = spawn(
       process.execPath,
@@ -85,7 +86,7 @@ export async function startQuayside(flags: readonly string[] = []): Promise<Brok
         "--amqp-port",
         String(port),
         "--http-port",
-        "off",
+        String(httpPort),
         "--metrics-port",
         "off",
         ...flags,
@@ -100,6 +101,7 @@ export async function startQuayside(flags: readonly string[] = []): Promise<Brok
     name: "quayside",
     host: HOST,
     port,
+    httpPort,
     async restart() {
       await end(child);
       child = await start();
@@ -131,16 +133,15 @@ export function findPika(): string | undefined {
 
 /**
  * Starts a RabbitMQ with its own node name, data and Erlang port mapper, so that it neither sees nor
- * disturbs one that is installed as a service. With a port, its management plugin listens there.
+ * disturbs one that is installed as a service. Its management plugin listens too.
  */
-export async function startRabbitmq(program: string, managementPort?: number): Promise<Broker> {
+export async function startRabbitmq(program: string): Promise<Broker> {
   const folder = mkdtempSync(join(tmpdir(), "interop-rabbitmq-"));
   for (const each of ["mnesia", "log", "home"]) mkdirSync(join(folder, each));
-  writeFileSync(join(folder, "enabled_plugins"), managementPort === undefined ? "[].\n" : "[rabbitmq_management].\n");
-  if (managementPort !== undefined) {
-    const lines = [`management.tcp.port = ${managementPort}`, `management.tcp.ip = ${HOST}`, ""];
-    writeFileSync(join(folder, "rabbitmq.conf"), lines.join("\n"));
-  }
+  writeFileSync(join(folder, "enabled_plugins"), "[rabbitmq_management].\n");
+  const httpPort = await freePort();
+  const lines = [`management.tcp.port = ${httpPort}`, `management.tcp.ip = ${HOST}`, ""];
+  writeFileSync(join(folder, "rabbitmq.conf"), lines.join("\n"));
   const [port, distributionPort, mapperPort] = [await freePort(), await freePort(), await freePort()];
   const environment = {
     PATH: process.env["PATH"] ?? "",
@@ -156,7 +157,7 @@ export async function startRabbitmq(program: string, managementPort?: number): P
     RABBITMQ_PID_FILE: join(folder, "pid"),
     RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, "enabled_plugins"),
     RABBITMQ_CONF_ENV_FILE: join(folder, "none"),
-    RABBITMQ_CONFIG_FILE: join(folder, managementPort === undefined ? "none" : "rabbitmq.conf"),
+    RABBITMQ_CONFIG_FILE: join(folder, "rabbitmq.conf"),
   };
   // RabbitMQ would start a port mapper that outlives it; one that is our child ends with us.
   const mapper = spawn("epmd", ["-address", HOST, "-port", String(mapperPort)], { env: environment, stdio: "ignore" });
@@ -170,6 +171,7 @@ export async function startRabbitmq(program: string, managementPort?: number): P
     name: "rabbitmq",
     host: HOST,
     port,
+    httpPort,
     async restart() {
       await end(child);
       child = await start();

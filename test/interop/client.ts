@@ -86,6 +86,16 @@ export interface Binding {
   readonly arguments: Table;
 }
 
+/** From exchange to exchange. */
+export interface ExchangeBinding {
+  readonly destination: string;
+  readonly source: string;
+  readonly key: string;
+  readonly arguments: Table;
+}
+
+export type TransactionStep = "select" | "commit" | "rollback";
+
 export interface ConsumeOptions {
   readonly tag: string;
   readonly noAck: boolean;
@@ -100,6 +110,8 @@ export interface ClientChannel {
   purgeQueue(name: string): Promise<number>;
   bindQueue(binding: Binding): Promise<void>;
   unbindQueue(binding: Binding): Promise<void>;
+  bindExchange(binding: ExchangeBinding): Promise<void>;
+  unbindExchange(binding: ExchangeBinding): Promise<void>;
   declareExchange(name: string, type: string, options: ExchangeOptions): Promise<void>;
   deleteExchange(name: string, ifUnused: boolean): Promise<void>;
   /** Returns when the message is handed over; its confirm goes to the record. */
@@ -112,6 +124,7 @@ export interface ClientChannel {
   reject(tag: number, requeue: boolean): Promise<void>;
   qos(count: number, global: boolean): Promise<void>;
   recover(requeue: boolean): Promise<void>;
+  transaction(step: TransactionStep): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -11,7 +11,7 @@ import { after, test } from "node:test";
 import { promisify } from "node:util";
 import { type ChannelModel, connect } from "amqplib";
 import { ask, type HttpAnswer } from "../wire/http-world.ts";
-import { type Broker, freePort, startQuayside, startRabbitmq } from "./brokers.ts";
+import { type Broker, startQuayside, startRabbitmq } from "./brokers.ts";
 import { missing, RABBITMQ } from "./peers.ts";
 
 const run = promisify(execFile);
@@ -32,17 +32,15 @@ interface Peer {
 }
 
 async function quaysideHttp(): Promise<Peer> {
-  const port = await freePort();
-  const broker: Broker = await startQuayside(["--http-port", String(port)]);
+  const broker: Broker = await startQuayside();
   stops.push(() => broker.stop());
-  return { port, amqpPort: broker.port };
+  return { port: broker.httpPort, amqpPort: broker.port };
 }
 
 async function rabbitmqHttp(program: string): Promise<Peer> {
-  const port = await freePort();
-  const broker = await startRabbitmq(program, port);
+  const broker = await startRabbitmq(program);
   stops.push(() => broker.stop());
-  return { port, amqpPort: broker.port };
+  return { port: broker.httpPort, amqpPort: broker.port };
 }
 
 /** A connection with a channel and a consumer. */

@@ -70,6 +70,8 @@ export class ChannelRecord extends Watched {
   readonly deliveries: SeenMessage[] = [];
   /** Latest delivery tag by body text, so that a scenario can ack "m1". */
   readonly tags = new Map<string, number>();
+  /** Where the sender of a message wants the reply, by body text. */
+  readonly replyAddresses = new Map<string, string>();
   /** Returns and confirms in the order in which the client was told. */
   events: string[] = [];
   readonly cancelled = new Set<string>();
@@ -83,7 +85,10 @@ export class ChannelRecord extends Watched {
   }
 
   noteTag(message: SeenMessage): void {
-    this.tags.set(message.body.toString("latin1", 0, 64), message.tag);
+    const text = message.body.toString("latin1", 0, 64);
+    this.tags.set(text, message.tag);
+    const replyTo = message.properties["reply-to"];
+    if (typeof replyTo === "string") this.replyAddresses.set(text, replyTo);
   }
 
   noteReturn(code: number, text: string, body: Buffer): void {

@@ -2,13 +2,27 @@
 
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
-import type { Client, ClientChannel, ClientConnection, ConnectOptions, Properties } from "./client.ts";
+import type {
+  Client,
+  ClientChannel,
+  ClientConnection,
+  ConnectOptions,
+  ExchangeBinding,
+  Properties,
+  Table,
+  Value,
+} from "./client.ts";
+import { askForCount, askUntilGone } from "./asking.ts";
+import { deletePolicy, putPolicy } from "./policies.ts";
 import { ChannelRecord, ConnectionRecord } from "./record.ts";
 import type { CloseReason, SeenMessage } from "./record.ts";
 import type { Body, Expected, Shown, Step } from "./scenario.ts";
 
 /** Where the broker listens. */
-export type Address = Pick<ConnectOptions, "host" | "port" | "certificateFile">;
+export type Address = Pick<ConnectOptions, "host" | "port" | "certificateFile"> & {
+  /** The management interface, for policies. */
+  readonly httpPort?: number;
+};
 
 interface OpenChannel {
   readonly connection: string;
@@ -41,11 +55,20 @@ function showReason(reason: CloseReason): Shown {
   return { closed: reason.level, code: reason.code, text: reason.text };
 }
 
+/** The moments in `x-death` are another in each run; they are shown as the word "moment". */
+function withoutTimes(properties: SeenMessage["properties"]): SeenMessage["properties"] {
+  const headers = properties["headers"] as Table | undefined;
+  const deaths = headers?.["x-death"];
+  if (!Array.isArray(deaths)) return properties;
+  const shown = deaths.map((death: Table) => ({ ...death, time: "moment" }));
+  return { ...properties, headers: { ...headers, "x-death": shown } };
+}
+
 function showMessage(message: SeenMessage, full: boolean): Shown {
   const body = showBody(message.body);
   if (!full) return message.redelivered ? `${body} (again)` : body;
   const { consumer, redelivered, exchange, key } = message;
-  const properties = message.properties as { readonly [key: string]: Shown };
+  const properties = withoutTimes(message.properties) as { readonly [key: string]: Shown };
   return { ...(consumer === undefined ? {} : { consumer }), redelivered, exchange, key, properties, body };
 }
 
@@ -150,7 +173,8 @@ export class Run {
   #withoutPrefix(shown: Shown): Shown {
     const text = JSON.stringify(shown)
       .replaceAll(`${this.#prefix}.`, "")
-      .replaceAll(/amq\.gen-[\w-]+/g, "amq.gen-*");
+      .replaceAll(/amq\.gen-[\w-]+/g, "amq.gen-*")
+      .replaceAll(/amq\.rabbitmq\.reply-to\.[^"']+/g, "amq.rabbitmq.reply-to.*");
     return JSON.parse(text) as Shown;
   }
 
@@ -158,6 +182,15 @@ export class Run {
     if (name === "" || name.startsWith("amq.")) return name;
     if (name.startsWith("$")) return this.#generated.get(name.slice(1)) ?? name;
     return `${this.#prefix}.${name}`;
+  }
+
+  /** Arguments and headers, where "@name" stands for the name of a queue or exchange of this run. */
+  #table(table: Table | undefined): Table {
+    const named = (value: Value): Value => {
+      if (Array.isArray(value)) return value.map(named);
+      return typeof value === "string" && value.startsWith("@") ? this.#name(value.slice(1)) : value;
+    };
+    return Object.fromEntries(Object.entries(table ?? {}).map(([key, value]) => [key, named(value)]));
   }
 
   #channel(name: string): OpenChannel {
@@ -202,6 +235,21 @@ export class Run {
         return calls.qos(step.count, step.global).then(() => null);
       case "recover":
         return calls.recover(step.requeue).then(() => null);
+      case "transaction":
+        return calls.transaction(step.word).then(() => null);
+      case "becomes":
+        return askForCount(calls, this.#name(step.queue), step.messages);
+      case "vanishes":
+        return askUntilGone(() => this.#sideChannel(step.channel), this.#name(step.queue));
+      case "set-policy":
+        return putPolicy(this.#address, this.#name(step.policy), {
+          pattern: `^${this.#name(step.beginning).replaceAll(".", "[.]")}`,
+          definition: this.#table(step.definition) as Record<string, string | number>,
+          priority: step.priority ?? 0,
+          "apply-to": step.applyTo ?? "all",
+        });
+      case "delete-policy":
+        return deletePolicy(this.#address, this.#name(step.policy));
       case "consume":
         return this.#consume(step, calls);
       case "cancel":
@@ -213,7 +261,15 @@ export class Run {
 
   #runTopology(
     step: StepOf<
-      "declare-queue" | "delete-queue" | "purge" | "bind" | "unbind" | "declare-exchange" | "delete-exchange"
+      | "declare-queue"
+      | "delete-queue"
+      | "purge"
+      | "bind"
+      | "unbind"
+      | "bind-exchange"
+      | "unbind-exchange"
+      | "declare-exchange"
+      | "delete-exchange"
     >,
     calls: ClientChannel,
   ): Promise<Shown> {
@@ -230,13 +286,17 @@ export class Run {
         return calls.bindQueue(this.#binding(step)).then(() => null);
       case "unbind":
         return calls.unbindQueue(this.#binding(step)).then(() => null);
+      case "bind-exchange":
+        return calls.bindExchange(this.#exchangeBinding(step)).then(() => null);
+      case "unbind-exchange":
+        return calls.unbindExchange(this.#exchangeBinding(step)).then(() => null);
       case "declare-exchange": {
         const options = {
           passive: step.passive ?? false,
           durable: step.durable ?? false,
           autoDelete: step.autoDelete ?? false,
           internal: step.internal ?? false,
-          arguments: step.arguments ?? {},
+          arguments: this.#table(step.arguments),
         };
         return calls.declareExchange(this.#name(step.exchange), step.type, options).then(() => null);
       }
@@ -255,8 +315,25 @@ export class Run {
       queue: this.#name(step.queue),
       exchange: this.#name(step.exchange),
       key: step.key ?? "",
-      arguments: step.arguments ?? {},
+      arguments: this.#table(step.arguments),
     };
+  }
+
+  #exchangeBinding(step: StepOf<"bind-exchange" | "unbind-exchange">): ExchangeBinding {
+    return {
+      destination: this.#name(step.destination),
+      source: this.#name(step.source),
+      key: step.key ?? "",
+      arguments: this.#table(step.arguments),
+    };
+  }
+
+  /** A fresh channel on the connection of `channel`, for a question whose answer may end it. */
+  async #sideChannel(channel: string): Promise<{ calls: ClientChannel; record: ChannelRecord }> {
+    const connection = this.#connectionOf(channel);
+    const record = new ChannelRecord();
+    connection.record.channels.add(record);
+    return { record, calls: await connection.calls.openChannel(record, false) };
   }
 
   async #open(step: StepOf<"open">): Promise<Shown> {
@@ -316,23 +393,37 @@ export class Run {
       durable: step.durable ?? false,
       exclusive: step.exclusive ?? false,
       autoDelete: step.autoDelete ?? false,
-      arguments: step.arguments ?? {},
+      arguments: this.#table(step.arguments),
     });
     if (step.as !== undefined) this.#generated.set(step.as, ok.queue);
     return ok;
   }
 
+  #publishKey(step: StepOf<"publish">): string {
+    if (step.answering !== undefined) {
+      const address = this.#channel(step.channel).record.replyAddresses.get(step.answering);
+      if (address === undefined) throw new Error(`"${step.answering}" asked for no reply`);
+      return address;
+    }
+    return step.to === undefined ? (step.key ?? "") : this.#name(step.to);
+  }
+
   async #publish(step: StepOf<"publish">, calls: ClientChannel): Promise<Shown> {
     const properties: Properties = step.properties ?? {};
     const exchange = step.to === undefined ? this.#name(step.exchange ?? "") : "";
-    const key = step.to === undefined ? (step.key ?? "") : this.#name(step.to);
+    const key = this.#publishKey(step);
     const replyTo = properties["reply-to"];
+    const headers = properties.headers === undefined ? {} : { headers: this.#table(properties.headers) };
     await calls.publish({
       exchange,
       key,
       body: bodyBytes(step.body),
       mandatory: step.mandatory ?? false,
-      properties: replyTo === undefined ? properties : { ...properties, "reply-to": this.#name(replyTo) },
+      properties: {
+        ...properties,
+        ...headers,
+        ...(replyTo === undefined ? {} : { "reply-to": this.#name(replyTo) }),
+      },
     });
     return null;
   }
@@ -350,7 +441,7 @@ export class Run {
       tag: step.tag,
       noAck: step.noAck ?? false,
       exclusive: step.exclusive ?? false,
-      arguments: step.arguments ?? {},
+      arguments: this.#table(step.arguments),
     });
     return null;
   }

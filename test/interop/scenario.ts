@@ -2,7 +2,7 @@
 // steps run with every client library against every broker. Names of queues and exchanges are short here;
 // the runner puts a prefix of the run before them and takes it away from what was seen.
 
-import type { ClientName, Properties, Table } from "./client.ts";
+import type { ClientName, Properties, Table, TransactionStep } from "./client.ts";
 
 /** What a step shows: plain data, so that two brokers can be compared. */
 export type Shown = null | boolean | number | string | readonly Shown[] | { readonly [key: string]: Shown };
@@ -31,6 +31,17 @@ export type Step =
       readonly queue: string;
       readonly exchange: string;
     } & BindWords)
+  | ({
+      readonly do: "bind-exchange" | "unbind-exchange";
+      readonly channel: string;
+      readonly destination: string;
+      readonly source: string;
+    } & BindWords)
+  | { readonly do: "transaction"; readonly channel: string; readonly word: TransactionStep }
+  | { readonly do: "becomes"; readonly channel: string; readonly queue: string; readonly messages: number }
+  | { readonly do: "vanishes"; readonly channel: string; readonly queue: string }
+  | ({ readonly do: "set-policy"; readonly channel: string; readonly policy: string } & PolicyWords)
+  | { readonly do: "delete-policy"; readonly channel: string; readonly policy: string }
   | ({
       readonly do: "declare-exchange";
       readonly channel: string;
@@ -87,11 +98,20 @@ export interface BindWords {
   readonly key?: string;
   readonly arguments?: Table;
 }
+export interface PolicyWords {
+  /** The queues or exchanges it applies to begin with this name. */
+  readonly beginning: string;
+  readonly definition: Readonly<Record<string, string | number>>;
+  readonly priority?: number;
+  readonly applyTo?: "queues" | "exchanges" | "all";
+}
 export interface PublishWords {
   /** A queue's name: publish through the default exchange. */
   readonly to?: string;
   readonly exchange?: string;
   readonly key?: string;
+  /** The body of a message that this channel got: publish to the address in its reply-to. */
+  readonly answering?: string;
   readonly properties?: Properties;
   readonly mandatory?: boolean;
 }
@@ -182,6 +202,40 @@ export const unbind = (channel: string, queue: string, exchange: string, words: 
   exchange,
   ...words,
 });
+/** Messages of the exchange `source` also go to the exchange `destination`. */
+export const bindExchange = (channel: string, destination: string, source: string, words: BindWords = {}): Step => ({
+  do: "bind-exchange",
+  channel,
+  destination,
+  source,
+  ...words,
+});
+export const unbindExchange = (channel: string, destination: string, source: string, words: BindWords = {}): Step => ({
+  do: "unbind-exchange",
+  channel,
+  destination,
+  source,
+  ...words,
+});
+export const transaction = (channel: string, word: TransactionStep): Step => ({ do: "transaction", channel, word });
+/** Asks until the queue holds so many ready messages; shows the last count. */
+export const becomes = (channel: string, queue: string, messages: number): Expected => ({
+  step: { do: "becomes", channel, queue, messages },
+  shows: { messages },
+});
+/** Asks until the queue is no more; shows "gone". */
+export const vanishes = (channel: string, queue: string): Expected => ({
+  step: { do: "vanishes", channel, queue },
+  shows: "gone",
+});
+/** Sets a policy through the management interface. */
+export const setPolicy = (channel: string, policy: string, words: PolicyWords): Step => ({
+  do: "set-policy",
+  channel,
+  policy,
+  ...words,
+});
+export const deletePolicy = (channel: string, policy: string): Step => ({ do: "delete-policy", channel, policy });
 export const declareExchange = (channel: string, exchange: string, type: string, words: ExchangeWords = {}): Step => ({
   do: "declare-exchange",
   channel,

@@ -19,12 +19,14 @@ import { Run } from "./runner.ts";
 import { confirms, declareQueue, get, open, publish, see } from "./scenario.ts";
 import type { Expected, Scenario, Shown, Step } from "./scenario.ts";
 import { DELIVERY_SCENARIOS } from "./scenarios/delivery.ts";
+import { EXCHANGE_SCENARIOS } from "./scenarios/exchanges.ts";
 import { PUBLISHING_SCENARIOS } from "./scenarios/publishing.ts";
 import { REDELIVERY_SCENARIOS } from "./scenarios/redelivery.ts";
 import { REFUSAL_SCENARIOS } from "./scenarios/refusals.ts";
 import { RESTART_SCENARIOS } from "./scenarios/restart.ts";
 import { ROUTING_SCENARIOS } from "./scenarios/routing.ts";
 import { TOPOLOGY_SCENARIOS } from "./scenarios/topology.ts";
+import { TRANSACTION_SCENARIOS } from "./scenarios/transactions.ts";
 
 const SCENARIOS = [
   ...DELIVERY_SCENARIOS,
@@ -33,6 +35,8 @@ const SCENARIOS = [
   ...PUBLISHING_SCENARIOS,
   ...TOPOLOGY_SCENARIOS,
   ...REFUSAL_SCENARIOS,
+  ...EXCHANGE_SCENARIOS,
+  ...TRANSACTION_SCENARIOS,
 ];
 
 const ACROSS = {
@@ -95,7 +99,12 @@ function runsOf(client: Client, prefix: string): { run: Run; broker: Broker }[] 
   const brokers = rabbitmq === undefined ? [quayside] : [quayside, rabbitmq];
   return brokers.map((broker) => ({
     broker,
-    run: new Run(client, { host: broker.host, port: broker.port }, prefix, broker.name === "rabbitmq"),
+    run: new Run(
+      client,
+      { host: broker.host, port: broker.port, httpPort: broker.httpPort },
+      prefix,
+      broker.name === "rabbitmq",
+    ),
   }));
 }
 

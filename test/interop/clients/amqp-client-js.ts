@@ -10,9 +10,11 @@ import type {
   ClientConnection,
   ConnectOptions,
   ConsumeOptions,
+  ExchangeBinding,
   ExchangeOptions,
   OutgoingMessage,
   QueueOptions,
+  TransactionStep,
 } from "../client.ts";
 import type { ChannelRecord, CloseReason, ConnectionRecord, SeenMessage } from "../record.ts";
 import { fromClientProperties, toClientProperties, toClientTable } from "../values.ts";
@@ -85,6 +87,14 @@ class AmqpClientJsChannel implements ClientChannel {
     await this.#channel.queueUnbind(b.queue, b.exchange, b.key, toClientTable(b.arguments, NOTATION));
   }
 
+  async bindExchange(b: ExchangeBinding): Promise<void> {
+    await this.#channel.exchangeBind(b.destination, b.source, b.key, toClientTable(b.arguments, NOTATION));
+  }
+
+  async unbindExchange(b: ExchangeBinding): Promise<void> {
+    await this.#channel.exchangeUnbind(b.destination, b.source, b.key, toClientTable(b.arguments, NOTATION));
+  }
+
   async declareExchange(name: string, type: string, options: ExchangeOptions): Promise<void> {
     await this.#channel.exchangeDeclare(name, type, options, toClientTable(options.arguments, NOTATION));
   }
@@ -147,6 +157,12 @@ class AmqpClientJsChannel implements ClientChannel {
 
   recover(requeue: boolean): Promise<void> {
     return this.#channel.basicRecover(requeue);
+  }
+
+  async transaction(step: TransactionStep): Promise<void> {
+    if (step === "select") await this.#channel.txSelect();
+    else if (step === "commit") await this.#channel.txCommit();
+    else await this.#channel.txRollback();
   }
 
   close(): Promise<void> {

@@ -10,9 +10,11 @@ import type {
   ClientConnection,
   ConnectOptions,
   ConsumeOptions,
+  ExchangeBinding,
   ExchangeOptions,
   OutgoingMessage,
   QueueOptions,
+  TransactionStep,
 } from "../client.ts";
 import type { ChannelRecord, CloseReason, ConnectionRecord, SeenMessage } from "../record.ts";
 import { fromClientProperties, toClientProperties, toClientTable } from "../values.ts";
@@ -50,6 +52,11 @@ interface RpcChannel {
 }
 const BASIC_RECOVER = 0x003c006e;
 const BASIC_RECOVER_OK = 0x003c006f;
+const TRANSACTION_METHODS: Readonly<Record<TransactionStep, number>> = {
+  select: 0x005a000a,
+  commit: 0x005a0014,
+  rollback: 0x005a001e,
+};
 
 class AmqplibChannel implements ClientChannel {
   readonly #channel: Channel;
@@ -97,6 +104,14 @@ class AmqplibChannel implements ClientChannel {
 
   async unbindQueue(b: Binding): Promise<void> {
     await this.#channel.unbindQueue(b.queue, b.exchange, b.key, toClientTable(b.arguments, NOTATION));
+  }
+
+  async bindExchange(b: ExchangeBinding): Promise<void> {
+    await this.#channel.bindExchange(b.destination, b.source, b.key, toClientTable(b.arguments, NOTATION));
+  }
+
+  async unbindExchange(b: ExchangeBinding): Promise<void> {
+    await this.#channel.unbindExchange(b.destination, b.source, b.key, toClientTable(b.arguments, NOTATION));
   }
 
   async declareExchange(name: string, type: string, options: ExchangeOptions): Promise<void> {
@@ -174,6 +189,11 @@ class AmqplibChannel implements ClientChannel {
 
   async recover(requeue: boolean): Promise<void> {
     await (this.#channel as unknown as RpcChannel).rpc(BASIC_RECOVER, { requeue }, BASIC_RECOVER_OK);
+  }
+
+  async transaction(step: TransactionStep): Promise<void> {
+    const method = TRANSACTION_METHODS[step];
+    await (this.#channel as unknown as RpcChannel).rpc(method, {}, method + 1);
   }
 
   async close(): Promise<void> {

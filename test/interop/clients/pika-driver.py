@@ -196,6 +196,12 @@ CHANNEL_OPS = {
     "purge-queue": lambda ch, c: ch.queue_purge(c["queue"]).method.message_count,
     "bind-queue": lambda ch, c: ch.queue_bind(c["queue"], c["exchange"], c["key"], to_value(c["arguments"])),
     "unbind-queue": lambda ch, c: ch.queue_unbind(c["queue"], c["exchange"], c["key"], to_value(c["arguments"])),
+    "bind-exchange": lambda ch, c: ch.exchange_bind(
+        c["destination"], c["source"], c["key"], to_value(c["arguments"])),
+    "unbind-exchange": lambda ch, c: ch.exchange_unbind(
+        c["destination"], c["source"], c["key"], to_value(c["arguments"])),
+    "transaction": lambda ch, c: {"select": ch.tx_select, "commit": ch.tx_commit, "rollback": ch.tx_rollback}[
+        c["step"]](),
     "declare-exchange": lambda ch, c: ch.exchange_declare(
         c["exchange"], c["type"], passive=c["passive"], durable=c["durable"], auto_delete=c["autoDelete"],
         internal=c["internal"], arguments=to_value(c["arguments"])),
@@ -212,7 +218,8 @@ CHANNEL_OPS = {
     "close-channel": lambda ch, c: ch.close(),
 }
 
-RESULTLESS = {"publish", "consume", "bind-queue", "unbind-queue", "declare-exchange", "delete-exchange", "cancel",
+RESULTLESS = {"publish", "consume", "bind-queue", "unbind-queue", "bind-exchange", "unbind-exchange", "transaction",
+              "declare-exchange", "delete-exchange", "cancel",
               "qos", "recover", "ack", "nack", "reject", "close-channel"}
 
 

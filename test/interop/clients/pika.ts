@@ -10,9 +10,11 @@ import type {
   ClientConnection,
   ConnectOptions,
   ConsumeOptions,
+  ExchangeBinding,
   ExchangeOptions,
   OutgoingMessage,
   QueueOptions,
+  TransactionStep,
 } from "../client.ts";
 import type { ChannelRecord, ConnectionRecord, SeenMessage } from "../record.ts";
 import { sourceFile } from "../paths.ts";
@@ -165,6 +167,14 @@ class PikaChannel implements ClientChannel {
     return this.#do("unbind-queue", binding);
   }
 
+  bindExchange(binding: ExchangeBinding): Promise<void> {
+    return this.#do("bind-exchange", binding);
+  }
+
+  unbindExchange(binding: ExchangeBinding): Promise<void> {
+    return this.#do("unbind-exchange", binding);
+  }
+
   declareExchange(exchange: string, type: string, options: ExchangeOptions): Promise<void> {
     return this.#do("declare-exchange", { exchange, type, ...options });
   }
@@ -209,6 +219,10 @@ class PikaChannel implements ClientChannel {
 
   recover(requeue: boolean): Promise<void> {
     return this.#do("recover", { requeue });
+  }
+
+  transaction(step: TransactionStep): Promise<void> {
+    return this.#do("transaction", { step });
   }
 
   close(): Promise<void> {

@@ -11,9 +11,11 @@ import type {
   ClientConnection,
   ConnectOptions,
   ConsumeOptions,
+  ExchangeBinding,
   ExchangeOptions,
   OutgoingMessage,
   QueueOptions,
+  TransactionStep,
 } from "../client.ts";
 import type { ChannelRecord, CloseReason, ConnectionRecord, SeenMessage } from "../record.ts";
 import { fromClientProperties, toClientProperties, toClientTable } from "../values.ts";
@@ -71,6 +73,16 @@ function seen(message: AsyncMessage | SyncMessage, consumer?: string): SeenMessa
     properties: fromClientProperties({ ...message }),
     body: bodyBytes(message.body),
   };
+}
+
+function exchangeWords(b: ExchangeBinding): {
+  destination: string;
+  source: string;
+  routingKey: string;
+  arguments: Record<string, unknown>;
+} {
+  const { destination, source, key } = b;
+  return { destination, source, routingKey: key, arguments: toClientTable(b.arguments, NOTATION) };
 }
 
 class RabbitmqClientChannel implements ClientChannel {
@@ -132,6 +144,14 @@ class RabbitmqClientChannel implements ClientChannel {
     await this.#asked(
       this.#channel.queueUnbind({ queue: b.queue, exchange: b.exchange, routingKey: b.key, arguments: table }),
     );
+  }
+
+  async bindExchange(b: ExchangeBinding): Promise<void> {
+    await this.#asked(this.#channel.exchangeBind(exchangeWords(b)));
+  }
+
+  async unbindExchange(b: ExchangeBinding): Promise<void> {
+    await this.#asked(this.#channel.exchangeUnbind(exchangeWords(b)));
   }
 
   async declareExchange(name: string, type: string, options: ExchangeOptions): Promise<void> {
@@ -204,6 +224,12 @@ class RabbitmqClientChannel implements ClientChannel {
 
   async recover(requeue: boolean): Promise<void> {
     await this.#asked(this.#channel.basicRecover({ requeue }));
+  }
+
+  async transaction(step: TransactionStep): Promise<void> {
+    if (step === "select") await this.#asked(this.#channel.txSelect());
+    else if (step === "commit") await this.#asked(this.#channel.txCommit());
+    else await this.#asked(this.#channel.txRollback());
   }
 
   async close(): Promise<void> {
