@@ -2,13 +2,6 @@
 //
 //   header -> handshake -> open -> closing (our connection.close was sent) -> gone
 //                             \-> connection.close from the client ---------> gone
-//
-// Holding stops the parser in front of the next frame (the socket is paused as well):
-//   commit    a topology change is not durable yet      get    a basic.get is under way
-//   blocked   an alarm is on and this client publishes   login  the password is being checked
-// Pausing only stops the socket:
-//   congested uncommitted bytes are above a limit        unsent the peer does not read its answers
-//   budget    this turn has parsed enough for this connection
 
 import { assert } from "../../assert.ts";
 import type { BrokerFacade, ChannelView, Session } from "../../broker/facade.ts";
@@ -25,6 +18,16 @@ import { connectionError, replyText, toAmqpError, type AmqpError } from "./error
 import { FrameScanner, HELD_BYTES_MAX } from "./frames.ts";
 import { Handshake, PROTOCOL_HEADER, type HandshakeHost, type Tuning } from "./handshake.ts";
 import { Heartbeat, type HeartbeatEvents } from "./heartbeat.ts";
+import {
+  HOLD_BLOCKED,
+  HOLD_COMMIT,
+  HOLD_GET,
+  HOLD_LOGIN,
+  Intake,
+  PAUSE_BUDGET,
+  PAUSE_CONGESTED,
+  PAUSE_UNSENT,
+} from "./intake.ts";
 import { encodeMethod } from "./methods.ts";
 import { type BufferPool, Outbox } from "./outbox.ts";
 import { Settles } from "./settles.ts";
@@ -41,17 +44,6 @@ const UNSENT_PAUSE_BYTES = 2 * LIMITS.messageBytesMax;
 
 const CLASS_CONNECTION = 10;
 const METHOD_START_OK = 11;
-
-const HOLD_COMMIT = 1;
-const HOLD_GET = 2;
-const HOLD_BLOCKED = 4;
-const HOLD_LOGIN = 64;
-const HOLDS = HOLD_COMMIT | HOLD_GET | HOLD_BLOCKED | HOLD_LOGIN;
-const PAUSE_CONGESTED = 8;
-const PAUSE_UNSENT = 16;
-const PAUSE_BUDGET = 32;
-/** These last; the holds for a commit or a get are short, and pause the socket only if more arrives. */
-const PAUSES = HOLD_BLOCKED | PAUSE_CONGESTED | PAUSE_UNSENT | PAUSE_BUDGET;
 
 /** What a connection needs of the door. */
 export interface ConnectionHost {
@@ -95,7 +87,6 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   channelMax = 0;
   /** Unix time, ms. */
   readonly connectedAtMs: number;
-  receivedBytes = 0;
   sentBytes = 0;
   tuning: Tuning = { channelMax: 0, frameBytesMax: LIMITS.frameBytesMax, heartbeatS: 0 };
   private readonly host: ConnectionHost;
@@ -106,19 +97,13 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   private readonly heartbeat: Heartbeat;
   private header: Buffer = Buffer.alloc(0);
   private opened: Session | undefined = undefined;
-  private flags = 0;
+  private readonly intake: Intake;
   private parsing = false;
-  private socketPaused = false;
   private timer: Timer | undefined = undefined;
   private unsentBytes = 0;
   private isStalled = false;
   private toldBlocked = false;
   private publishedInChunk = false;
-  /** Bytes received since the last flush. */
-  private turnBytes = 0;
-  /** Bytes received in this tick, and whether the one before brought much. */
-  private tickBytes = 0;
-  private wasHeavy = false;
   private endAfterFlush = false;
   private confirming: Channel[] = [];
   private waking: Channel[] = [];
@@ -135,6 +120,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.outbox = new Outbox(LIMITS.frameBytesMax, host.buffers, () => host.flushLater(this));
     this.settles = new Settles(host.broker);
     this.dispatch = new Dispatch(this);
+    this.intake = new Intake(socket, () => this.proceed());
     this.scanner = new FrameScanner(this.dispatch, LIMITS.handshakeBytesMax, LIMITS.handshakeBytesMax);
     this.connectedAtMs = host.clock.wallMs();
     this.handshake = new Handshake(this);
@@ -160,8 +146,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
    * The end of a tick: channels whose consumers hold deliveries for too long end.
    */
   endTick(): void {
-    this.wasHeavy = this.tickBytes > LIMITS.modestBytesMax;
-    this.tickBytes = 0;
+    this.intake.endTick();
     if (this.phase === "open") this.dispatch.checkTimeouts();
   }
 
@@ -174,24 +159,11 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   data(chunk: Buffer): void {
     if (this.phase === "gone" || this.endAfterFlush) return;
     this.heartbeat.received();
-    this.receivedBytes += chunk.length;
-    this.tickBytes += chunk.length;
-    if (this.holding) this.pauseSocket();
-    this.spend(chunk.length);
+    if (this.intake.received(chunk.length, this.host.someAreModest)) this.host.flushLater(this);
     this.parse(() => {
       const at = this.phase === "header" ? this.takeHeader(chunk) : 0;
       if (at >= 0) this.scanner.feed(chunk, at);
     });
-  }
-
-  /** One poll may read the same socket many times: beyond its budget the connection waits for the next turn. */
-  private spend(size: number): void {
-    this.turnBytes += size;
-    const isFair = this.host.someAreModest && this.isHeavy;
-    if (this.turnBytes < (isFair ? LIMITS.parseBudgetFairBytes : LIMITS.parseBudgetBytes)) return;
-    this.turnBytes = 0;
-    this.raise(PAUSE_BUDGET);
-    this.host.flushLater(this);
   }
 
   /** Runs a piece of parsing; what it throws has cost the framing, so nothing more is read. */
@@ -233,22 +205,17 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     this.dispatch.release();
     if (this.waking.length > 0) this.wakeChannels();
     if (this.publishedInChunk && this.phase === "open" && this.mustWait()) {
-      this.raise(PAUSE_CONGESTED);
+      this.intake.raise(PAUSE_CONGESTED);
       this.host.awaitFlow(this);
     }
-    if (this.publishedInChunk && !this.isHeavy) this.host.modestPublished();
+    if (this.publishedInChunk && !this.intake.isHeavy) this.host.modestPublished();
     this.publishedInChunk = false;
   }
 
   /** True while this publisher is to be read no further: for the sake of memory, or of the others. */
   private mustWait(): boolean {
     const { congestion } = this.broker;
-    return congestion === "all" || (congestion === "many" && this.host.someAreModest && this.isHeavy);
-  }
-
-  /** True for a connection that sends much; it makes room for those that send little. */
-  private get isHeavy(): boolean {
-    return this.wasHeavy || this.tickBytes > LIMITS.modestBytesMax;
+    return congestion === "all" || (congestion === "many" && this.host.someAreModest && this.intake.isHeavy);
   }
 
   private wakeChannels(): void {
@@ -263,36 +230,28 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   // Holding and pausing
 
   get holding(): boolean {
-    return (this.flags & HOLDS) !== 0 || this.phase === "gone" || this.endAfterFlush;
+    return this.intake.holds || this.phase === "gone" || this.endAfterFlush;
   }
 
   get paused(): boolean {
-    return this.socketPaused;
+    return this.intake.paused;
   }
 
-  private raise(flag: number): void {
-    this.flags |= flag;
-    if ((flag & PAUSES) !== 0) this.pauseSocket();
+  get receivedBytes(): number {
+    return this.intake.receivedBytes;
   }
 
-  private pauseSocket(): void {
-    if (this.socketPaused) return;
-    this.socketPaused = true;
-    this.socket.pause();
+  private lower(reasons: number): void {
+    if (this.phase !== "gone") this.intake.lower(reasons);
   }
 
-  private lower(flag: number): void {
-    if ((this.flags & flag) === 0 || this.phase === "gone") return;
-    this.flags &= ~flag;
-    // While frames are being parsed, the parser sees by itself that it may go on.
+  /** Parses what was kept. While frames are being parsed, the parser sees by itself that it may go on. */
+  private proceed(): void {
     if (!this.holding && !this.parsing) this.parse(() => this.scanner.proceed());
-    if (this.flags !== 0 || !this.socketPaused) return;
-    this.socketPaused = false;
-    this.socket.resume();
   }
 
   afterCommit(answer: () => void): void {
-    this.raise(HOLD_COMMIT);
+    this.intake.raise(HOLD_COMMIT);
     this.broker.whenMetaCommitted(() => {
       if (this.phase === "open") answer();
       this.lower(HOLD_COMMIT);
@@ -300,7 +259,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   }
 
   afterStored(answer: () => void): void {
-    this.raise(HOLD_COMMIT);
+    this.intake.raise(HOLD_COMMIT);
     this.broker.whenStored(() => {
       if (this.phase === "open") answer();
       this.lower(HOLD_COMMIT);
@@ -312,12 +271,12 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   }
 
   holdForGet(): () => void {
-    this.raise(HOLD_GET);
+    this.intake.raise(HOLD_GET);
     return () => this.lower(HOLD_GET);
   }
 
   blockPublisher(): void {
-    this.raise(HOLD_BLOCKED);
+    this.intake.raise(HOLD_BLOCKED);
     this.host.awaitFlow(this);
     if (!this.handshake.can("connection.blocked")) return;
     this.toldBlocked = true;
@@ -327,13 +286,13 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   /** Alarms or congestion changed. Returns true to hear of the next change as well. */
   flowChanged(): boolean {
     if (this.phase !== "open") return false;
-    if ((this.flags & HOLD_BLOCKED) !== 0 && this.broker.publishBlocked === undefined) {
+    if (this.intake.has(HOLD_BLOCKED) && this.broker.publishBlocked === undefined) {
       if (this.toldBlocked) this.send(0, "connection.unblocked", {});
       this.toldBlocked = false;
       this.lower(HOLD_BLOCKED);
     }
-    if ((this.flags & PAUSE_CONGESTED) !== 0 && !this.mustWait()) this.lower(PAUSE_CONGESTED);
-    return (this.flags & (HOLD_BLOCKED | PAUSE_CONGESTED)) !== 0;
+    if (this.intake.has(PAUSE_CONGESTED) && !this.mustWait()) this.lower(PAUSE_CONGESTED);
+    return this.intake.has(HOLD_BLOCKED | PAUSE_CONGESTED);
   }
 
   published(): void {
@@ -378,7 +337,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   /** The end of a turn: confirms, then everything in one write. */
   flush(): void {
     if (this.phase === "gone") return;
-    this.turnBytes = 0;
+    this.intake.endTurn();
     for (const channel of this.confirming) {
       channel.confirmQueued = false;
       channel.sendConfirms();
@@ -404,7 +363,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
 
   private noteUnsent(): void {
     this.unsentBytes = this.socket.unsentBytes;
-    if (this.unsentBytes > UNSENT_PAUSE_BYTES) this.raise(PAUSE_UNSENT);
+    if (this.unsentBytes > UNSENT_PAUSE_BYTES) this.intake.raise(PAUSE_UNSENT);
     else if (this.unsentBytes === 0) this.lower(PAUSE_UNSENT);
     if (!this.isStalled || !this.hasRoom) return;
     this.isStalled = false;
@@ -415,7 +374,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
 
   authenticate(user: string, password: string, answer: (accepted: boolean) => void): void {
     const peerHost = this.socket.remoteAddress;
-    this.raise(HOLD_LOGIN);
+    this.intake.raise(HOLD_LOGIN);
     this.broker.logIn({ user, password, peerHost, peerIsLoopback: isLoopback(peerHost) }, (found) => {
       if (found === undefined) this.logger.warn("a login was refused", { user, from: peerHost });
       this.answerLogin(() => answer(found !== undefined));
@@ -535,7 +494,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
     });
     this.timer?.cancel();
     this.timer = this.host.clock.after(CLOSE_TIMEOUT_MS, () => this.destroy());
-    this.lower(this.flags);
+    this.intake.lowerAll();
   }
 
   /** The operator or a shutdown closes the connection: 320 CONNECTION_FORCED. */
