@@ -236,7 +236,7 @@ test("who publishes much waits for a short backlog while others publish little, 
     world.clock.advance(1000);
   };
   world.broker.congestion = "many";
-  for (let i = 0; i < 8; i++) second();
+  second();
   flood.publish("q", "x");
   assert.equal(flood.socket.paused, false, "nobody else is there to wait for it");
   modest.publish("q", "x");

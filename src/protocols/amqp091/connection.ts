@@ -56,9 +56,9 @@ export interface ConnectionHost {
   readonly replies: DirectReplies;
   readonly transactions: TransactionBudget;
   readonly tick: number;
-  /** Somebody publishes, and little: who publishes much makes room. */
-  readonly someAreModest: boolean;
-  modestPublished(): void;
+  /** Who published last, and little: those who publish much make room for it. */
+  readonly modest: Connection | undefined;
+  modestPublished(connection: Connection): void;
   /** The connection has something to send at the end of this turn. */
   flushLater(connection: Connection): void;
   awaitCommit(channel: Channel): void;
@@ -159,7 +159,7 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
   data(chunk: Buffer): void {
     if (this.phase === "gone" || this.endAfterFlush) return;
     this.heartbeat.received();
-    if (this.intake.received(chunk.length, this.host.someAreModest)) this.host.flushLater(this);
+    if (this.intake.received(chunk.length, this.othersAreModest)) this.host.flushLater(this);
     this.parse(() => {
       const at = this.phase === "header" ? this.takeHeader(chunk) : 0;
       if (at >= 0) this.scanner.feed(chunk, at);
@@ -208,14 +208,24 @@ export class Connection implements SocketEvents, DispatchHost, HandshakeHost, He
       this.intake.raise(PAUSE_CONGESTED);
       this.host.awaitFlow(this);
     }
-    if (this.publishedInChunk && !this.intake.isHeavy) this.host.modestPublished();
+    if (this.publishedInChunk && !this.isHeavy) this.host.modestPublished(this);
     this.publishedInChunk = false;
   }
 
   /** True while this publisher is to be read no further: for the sake of memory, or of the others. */
   private mustWait(): boolean {
     const { congestion } = this.broker;
-    return congestion === "all" || (congestion === "many" && this.host.someAreModest && this.intake.isHeavy);
+    return congestion === "all" || (congestion === "many" && this.othersAreModest && this.isHeavy);
+  }
+
+  private get othersAreModest(): boolean {
+    const { modest } = this.host;
+    return modest !== undefined && modest !== this;
+  }
+
+  /** True for a connection that sends much. */
+  get isHeavy(): boolean {
+    return this.intake.isHeavy;
   }
 
   private wakeChannels(): void {

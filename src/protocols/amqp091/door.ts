@@ -69,7 +69,7 @@ class Door implements AmqpDoor, ConnectionHost {
   readonly transactions = new TransactionBudget();
   internalErrors = 0;
   tick = 0;
-  someAreModest = false;
+  modest: Connection | undefined = undefined;
   private modestTick = 0;
   private readonly net: Net;
   private readonly listeners: { readonly listener: Listener; readonly tls: boolean }[] = [];
@@ -128,8 +128,8 @@ class Door implements AmqpDoor, ConnectionHost {
     if (this.connections.size === 1) this.armTicks();
   }
 
-  modestPublished(): void {
-    this.someAreModest = true;
+  modestPublished(connection: Connection): void {
+    this.modest = connection;
     this.modestTick = this.tick;
   }
 
@@ -139,8 +139,10 @@ class Door implements AmqpDoor, ConnectionHost {
     this.ticker = this.clock.after(CONSUMER_TICK_MS, () => {
       this.tick++;
       for (const each of this.connections) each.endTick();
-      if (this.someAreModest && this.tick - this.modestTick > MODEST_TICKS) {
-        this.someAreModest = false;
+      const { modest } = this;
+      // Whoever begins to publish looks modest at first.
+      if (modest !== undefined && (modest.isHeavy || this.tick - this.modestTick > MODEST_TICKS)) {
+        this.modest = undefined;
         this.flowChanged();
       }
       if (this.connections.size > 0) this.armTicks();
@@ -208,6 +210,7 @@ class Door implements AmqpDoor, ConnectionHost {
     this.connections.delete(connection);
     this.inHandshake.delete(connection);
     this.heldByFlow.delete(connection);
+    if (this.modest === connection) this.modest = undefined;
     if (this.connections.size === 0) this.stopped?.();
   }
 
