@@ -40,6 +40,7 @@ import { MetaLog, SNAPSHOT_LIMITS, type SnapshotLimits } from "./meta-log.ts";
 import { cleanName, Namespace } from "./namespace.ts";
 import { bindingOverviews, exchangeOverviews, queueOverviews, type BrokerOverview } from "./overview.ts";
 import {
+  checkGet,
   declareQueue,
   deleteQueue,
   dropAbandonedQueues,
@@ -191,6 +192,7 @@ export class Broker implements BrokerFacade {
   declareQueue(session: Session, declaration: QueueDeclaration): QueueStatus {
     const open = this.#at(session);
     const { queue, isNew } = declareQueue(this.#namespace, open, declaration);
+    this.#namespace.expiry.used(queue);
     if (isNew && queue.record.ownerId !== 0) open.queues.add(queue);
     return statusOf(this.#namespace, queue);
   }
@@ -300,6 +302,8 @@ export class Broker implements BrokerFacade {
 
   take(session: Session, name: string, noAck: boolean, sink: DeliverySink, done: (readyLeft: number) => void): void {
     const queue = readableQueue(this.#at(session), name);
+    checkGet(queue);
+    this.#namespace.expiry.used(queue);
     const { id } = queue.record;
     this.#shard.take(id, noAck, sink, (found) => {
       if (!found) done(-1);
@@ -406,6 +410,7 @@ export class Broker implements BrokerFacade {
 
   /** Commits the namespace and lets go of the meta log. The doors are closed before. */
   close(): Promise<void> {
+    this.#namespace.expiry.stop();
     return this.#namespace.meta.release();
   }
 

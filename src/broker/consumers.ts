@@ -37,6 +37,10 @@ class CountedConsumer implements Consumer {
     this.#consumer = consumer;
   }
 
+  get isActive(): boolean {
+    return this.#consumer.isActive;
+  }
+
   resume(): void {
     if (!this.#cancelled && !this.#queue.deleted) this.#consumer.resume();
   }
@@ -53,6 +57,7 @@ class CountedConsumer implements Consumer {
     this.#consumer.cancel();
     queue.consumers--;
     queue.hasExclusiveConsumer = false;
+    this.#namespace.expiry.used(queue);
     if (queue.consumers === 0 && queue.record.autoDelete) dropAbandonedQueues(this.#namespace, [queue]);
   }
 }

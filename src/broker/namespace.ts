@@ -15,6 +15,8 @@ import type { MetaState } from "./meta-state.ts";
 import { deadLetterQueueName, Policies } from "./policies/effective-policy.ts";
 import { isPolicyEffect, type PolicyEffect } from "./policies/policy-effects.ts";
 import { PolicyUpdates } from "./policies/policy-updates.ts";
+import { dropAbandonedQueues } from "./queue-commands.ts";
+import { QueueExpiry } from "./queue-expiry.ts";
 import { queueSettings } from "./queue-settings.ts";
 import { preconditionFailed } from "./refusals.ts";
 import type { Queue, Topology } from "./topology.ts";
@@ -39,6 +41,8 @@ export class Namespace {
   readonly meta: MetaLog;
   readonly shard: ShardPort;
   readonly random: Random;
+  /** Deletes queues that nobody uses. */
+  readonly expiry: QueueExpiry;
   readonly #gate: CommitGate;
   readonly #logger: Logger;
   readonly #policies: Policies;
@@ -54,6 +58,7 @@ export class Namespace {
     this.#gate = parts.gate;
     this.#logger = parts.logger;
     this.#nextQueueId = parts.state.topology.reservedIdEnd;
+    this.expiry = new QueueExpiry(parts.clock, (queue) => dropAbandonedQueues(this, [queue]));
     this.#policies = new Policies(parts.state.policies);
     this.#policyUpdates = new PolicyUpdates({
       topology: this.topology,
@@ -104,6 +109,7 @@ export class Namespace {
 
   /** Gives every queue and exchange its policy, after a start. */
   applyPolicies(): void {
+    for (const queue of this.topology.queuesById.values()) this.expiry.configure(queue, settingsOf(queue).expiresMs);
     this.#policyUpdates.start();
   }
 
@@ -113,7 +119,9 @@ export class Namespace {
       const queue = this.topology.queuesById.get(effect.queue.id);
       assert(queue !== undefined, "a declared queue exists");
       queue.policy = this.#policies.ofQueue(effect.queue);
-      this.shard.createQueue(effect.queue.id, settingsOf(queue));
+      const settings = settingsOf(queue);
+      this.shard.createQueue(effect.queue.id, settings);
+      this.expiry.configure(queue, settings.expiresMs);
     } else if (effect.kind === "exchange-declared") {
       const { vhost, name } = effect.exchange;
       const exchange = this.topology.vhosts.get(vhost)?.exchanges.get(name);
@@ -128,7 +136,10 @@ export class Namespace {
 
   #policyChanged(queue: Queue): void {
     const configure = (): void => {
-      if (!queue.deleted) this.shard.configureQueue(queue.record.id, settingsOf(queue));
+      if (queue.deleted) return;
+      const settings = settingsOf(queue);
+      this.shard.configureQueue(queue.record.id, settings);
+      this.expiry.configure(queue, settings.expiresMs);
     };
     // A dead letter must not arrive in a queue that a crash could forget: its declaration comes first.
     if (this.#ensureDeadLetterQueue(queue)) this.meta.whenCommitted(configure);

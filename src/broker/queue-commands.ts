@@ -150,3 +150,13 @@ function checkDeadLetterRights(grants: Grants, name: string, declaration: QueueD
 function serverMadeName(namespace: Namespace): string {
   return `amq.gen-${Buffer.from(namespace.random.bytes(NAME_BYTES)).toString("base64url")}`;
 }
+
+/** Throws "resource-locked": basic.get would go past the one consumer whose turn it is (as RabbitMQ has it for quorum queues). */
+export function checkGet({ record }: Queue): void {
+  if (!record.quorum || record.arguments.get("x-single-active-consumer") !== true) return;
+  throw new BrokerError(
+    "resource-locked",
+    `cannot obtain access to locked ${resource("queue", record.name, record.vhost)}. ` +
+      "basic.get operations are not supported by quorum queues with single active consumer",
+  );
+}

@@ -33,6 +33,8 @@ export interface DeliverySink {
 /** A consumer as the queue hands it back to the door. */
 export interface Consumer {
   readonly queueId: number;
+  /** False while another consumer of a queue with a single active consumer has its turn. */
+  readonly isActive: boolean;
   /** The sink can take messages again. Idempotent and cheap. */
   resume(): void;
   /**

@@ -38,6 +38,8 @@ export interface DeparturesParts {
   readonly counters: ShardCounters;
   readonly time: ShardTime;
   readonly readers: { readonly main: LogReader; cold: LogReader | undefined };
+  /** A message is gone for good. */
+  readonly gone: (queue: Queue, lane: Lane, sequence: number) => void;
   readonly schedule: () => void;
 }
 
@@ -85,6 +87,7 @@ export class Departures {
   private drop(queue: Queue, { lane, sequence, reason }: DyingRow): void {
     const state = lane.applySettle(sequence);
     assert(state >= 0, "a dropped message is there");
+    this.parts.gone(queue, lane, sequence);
     if ((state & TRANSIENT) === 0) this.parts.journal.noteSettled(queue, lane, sequence, reason);
     if (reason === SETTLE_EXPIRED) return;
     queue.counters.dropped++;

@@ -47,6 +47,9 @@ export const RETRY = 15;
 /** A queue with deduplication saw a name; sequence is the time, ms: u32 size, u32 0, name padded to 8. */
 export const NAME = 16;
 
+/** A ready row waits for another of its group, and is ready again after a restart: u64 0. */
+export const PARK = 17;
+
 export const SETTLE_ONE_BYTES = 40;
 export const RETRY_BYTES = 32;
 export const NAME_HEADER_BYTES = 24;
@@ -76,6 +79,7 @@ export interface EffectHandler {
   queueDelete(queueId: number): void;
   restart(): void;
   held(queueId: number, lane: number, sequence: number, dueMs: number): void;
+  parked(queueId: number, lane: number, sequence: number): void;
   expires(queueId: number, lane: number, sequence: number, expiryMs: number): void;
   retried(queueId: number, lane: number, sequence: number, attempts: Attempts): void;
   named(queueId: number, name: string, timeMs: number): void;
@@ -168,6 +172,7 @@ function effectBytes(payload: Buffer, at: number): number {
     case PURGE:
     case HOLD:
     case EXPIRY:
+    case PARK:
       return 24;
     case RETRY:
       return RETRY_BYTES;
@@ -227,6 +232,8 @@ function readEffect(payload: Buffer, at: number, handler: EffectHandler): void {
       return handler.held(queueId, lane, sequence, getU64(payload, at + 16));
     case EXPIRY:
       return handler.expires(queueId, lane, sequence, getU64(payload, at + 16));
+    case PARK:
+      return handler.parked(queueId, lane, sequence);
     case RETRY:
       return handler.retried(queueId, lane, sequence, {
         deliveries: getU32(payload, at + 16),

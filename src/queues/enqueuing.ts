@@ -277,6 +277,7 @@ export class Enqueuing {
   private settleSource({ queue, row }: Source, inEntry: boolean): void {
     const state = row.lane.applySettle(row.sequence);
     assert(state >= 0, "a moved message is there");
+    this.serving.onGone(queue, row.lane, row.sequence);
     if ((state & TRANSIENT) !== 0) return;
     if (inEntry) this.journal.writeSettle(queue.id, row.lane.index, row.sequence, row.reason);
     else this.journal.noteSettled(queue, row.lane, row.sequence, row.reason);

@@ -20,6 +20,7 @@ import {
   HOLD,
   NAME,
   NAME_HEADER_BYTES,
+  PARK,
   PURGE,
   putEffectHeader,
   putU32,
@@ -326,6 +327,11 @@ export class Journal {
 
   writeHold(queueId: number, lane: number, sequence: number, dueMs: number): void {
     this.writePair(HOLD, queueId, lane, sequence, dueMs);
+  }
+
+  /** A ready row waits for another of its group; after a restart it is ready again. */
+  writePark(queueId: number, lane: number, sequence: number): void {
+    this.writePair(PARK, queueId, lane, sequence, 0);
   }
 
   writeExpiry(queueId: number, lane: number, sequence: number, expiryMs: number): void {

@@ -30,6 +30,9 @@ export interface References {
   readonly pageRowsFirst: number;
 }
 
+/** Due time of rows that wait for another of their group: past at every restart. */
+const PARKED = 1;
+
 export class Lane {
   readonly index: number;
   /** Sequence of the next message to be enqueued. */
@@ -242,6 +245,36 @@ export class Lane {
     return true;
   }
 
+  /** The head waits for another message of its group. */
+  park(page: Page, row: number): void {
+    const state = page.state(row);
+    if ((state & STATE_MASK) === RETURNED) page.returned--;
+    this.ready--;
+    this.readyBytes -= page.size(row);
+    this.delayed++;
+    page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT | DELAYED);
+    page.setDue(row, PARKED);
+  }
+
+  /** The message before it in its group is gone. */
+  unpark(sequence: number): void {
+    const page = this.page(Math.floor(sequence / this.references.pageRows));
+    const row = this.rowOf(sequence);
+    if (page !== undefined && (page.state(row) & DELAYED) !== 0) this.markDue(page, row, page.state(row));
+  }
+
+  /** Replay: a ready row is parked. One that is parked already was ready again meanwhile, after a restart. */
+  applyPark(sequence: number): boolean {
+    const page = this.current(sequence);
+    if (page === undefined) return this.missingIsFine(sequence);
+    const row = this.rowOf(sequence);
+    const state = page.state(row);
+    if ((state & DELAYED) !== 0) return true;
+    if ((state & STATE_MASK) !== READY && (state & STATE_MASK) !== RETURNED) return false;
+    this.park(page, row);
+    return true;
+  }
+
   private delay(page: Page, row: number, state: number, dueMs: number): void {
     page.setState(row, state | DELAYED);
     page.setDue(row, dueMs);
@@ -348,7 +381,14 @@ export class Lane {
       const live = 0b1110;
       for (let row = page.find(0, live); row >= 0; row = page.find(row + 1, live)) {
         const state = page.state(row);
-        if ((state & DELAYED) !== 0) {
+        if ((state & DELAYED) !== 0 && page.due(row) === PARKED) {
+          page.setState(row, (state & ~(STATE_MASK | DELAYED)) | RETURNED);
+          page.returned++;
+          page.returnedFrom = Math.min(page.returnedFrom, row);
+          this.ready++;
+          this.readyBytes += page.size(row);
+          page.noteExpiry(page.expiry(row));
+        } else if ((state & DELAYED) !== 0) {
           this.delay(page, row, state, page.due(row));
         } else if ((state & STATE_MASK) === IN_FLIGHT) {
           this.inFlight++;

@@ -1,8 +1,9 @@
-// A queue: lanes of messages and the consumers that compete for them. Consumers that can take
-// messages stand in a ring, so those that are busy or idle cost nothing.
+// A queue: lanes of messages, the consumers that compete for them, and what its settings ask for.
 
-import type { Consumer, ConsumeOptions, DeliverySink } from "../model/delivery.ts";
+import type { DeliverySink } from "../model/delivery.ts";
 import { Lane, type References } from "./lane.ts";
+import { Groups } from "./groups.ts";
+import { QueueConsumers } from "./queue-consumers.ts";
 import { RememberedNames } from "./remembered-names.ts";
 import {
   newQueueCounters,
@@ -44,6 +45,9 @@ export class Queue {
   /** One per priority in use; lane 0 always exists. */
   readonly lanes: Lane[];
   readonly takes: Take[] = [];
+  readonly consumers = new QueueConsumers();
+  /** Message groups, when the queue has them. */
+  groups: Groups | undefined = undefined;
   /** True while the queue stands in the shard's list of queues to serve. */
   dirty = false;
   deleted = false;
@@ -60,10 +64,6 @@ export class Queue {
   isPlain = true;
 
   private readonly references: References;
-  private readonly members = new Set<QueueConsumer>();
-  /** The consumer whose turn it is; a ring of those that can take messages. */
-  private turn: QueueConsumer | undefined = undefined;
-
   constructor(id: number, settings: QueueSettings, references: References) {
     this.id = id;
     this.settings = settings;
@@ -74,6 +74,7 @@ export class Queue {
 
   configure(settings: QueueSettings): void {
     this.settings = settings;
+    if (settings.groups) this.groups ??= new Groups();
     const { priorityMax, messageTtlMs, lengthMax, bytesMax, dedup } = settings;
     this.isPlain =
       priorityMax === 0 &&
@@ -107,7 +108,11 @@ export class Queue {
       readyBytes += lane.readyBytes - lane.purgingBytes;
     }
     const { counters } = this;
-    return { ready, inFlight, delayed, consumers: this.members.size, bytes, readyBytes, counters };
+    // Parked messages are ready: only their group keeps them back.
+    const parked = this.groups?.parkedCount ?? 0;
+    ready += parked;
+    delayed -= parked;
+    return { ready, inFlight, delayed, consumers: this.consumers.size, bytes, readyBytes, counters };
   }
 
   /** Whatever could not be read is gone, except for messages in flight: deliveries may go on. */
@@ -152,92 +157,6 @@ export class Queue {
 
   /** True when somebody waits for messages of this queue. */
   get wanted(): boolean {
-    return this.turn !== undefined || this.takes.length > 0;
-  }
-
-  addConsumer(sink: DeliverySink, options: ConsumeOptions, wake: (queue: Queue) => void): QueueConsumer {
-    const consumer = new QueueConsumer(this, sink, options, wake);
-    this.members.add(consumer);
-    return consumer;
-  }
-
-  removeConsumer(consumer: QueueConsumer): void {
-    this.rest(consumer);
-    this.members.delete(consumer);
-  }
-
-  consumers(): IterableIterator<QueueConsumer> {
-    return this.members.values();
-  }
-
-  /** The next consumer in the ring, which then moves on. */
-  nextConsumer(): QueueConsumer | undefined {
-    const consumer = this.turn;
-    if (consumer !== undefined) this.turn = consumer.next;
-    return consumer;
-  }
-
-  /** Puts a consumer into the ring, behind the others. */
-  enlist(consumer: QueueConsumer): void {
-    if (consumer.next !== undefined || !this.members.has(consumer)) return;
-    const turn = this.turn;
-    if (turn === undefined) {
-      consumer.next = consumer;
-      consumer.previous = consumer;
-      this.turn = consumer;
-      return;
-    }
-    consumer.next = turn;
-    consumer.previous = turn.previous;
-    turn.previous!.next = consumer;
-    turn.previous = consumer;
-  }
-
-  /** Takes a consumer out of the ring. */
-  rest(consumer: QueueConsumer): void {
-    if (consumer.next === undefined) return;
-    if (consumer.next === consumer) {
-      this.turn = undefined;
-    } else {
-      consumer.previous!.next = consumer.next;
-      consumer.next.previous = consumer.previous;
-      if (this.turn === consumer) this.turn = consumer.next;
-    }
-    consumer.next = undefined;
-    consumer.previous = undefined;
-  }
-}
-
-export class QueueConsumer implements Consumer {
-  readonly queue: Queue;
-  readonly sink: DeliverySink;
-  readonly noAck: boolean;
-  next: QueueConsumer | undefined = undefined;
-  previous: QueueConsumer | undefined = undefined;
-  private readonly wake: (queue: Queue) => void;
-
-  constructor(queue: Queue, sink: DeliverySink, options: ConsumeOptions, wake: (queue: Queue) => void) {
-    this.queue = queue;
-    this.sink = sink;
-    this.noAck = options.noAck;
-    this.wake = wake;
-  }
-
-  get queueId(): number {
-    return this.queue.id;
-  }
-
-  resume(): void {
-    if (this.next !== undefined) return;
-    this.queue.enlist(this);
-    if (this.queue.hasReady) this.wake(this.queue);
-  }
-
-  pause(): void {
-    this.queue.rest(this);
-  }
-
-  cancel(): void {
-    this.queue.removeConsumer(this);
+    return this.consumers.canTake || this.takes.length > 0;
   }
 }

@@ -6,6 +6,7 @@ import type { Bodies } from "./bodies.ts";
 import type { Journal } from "./journal.ts";
 import type { Lane } from "./lane.ts";
 import { COLD, TRANSIENT } from "./page.ts";
+import { type Groups, readGroupKey } from "./groups.ts";
 import type { Queue } from "./queue.ts";
 import { SETTLE_ACKED } from "../model/delivery.ts";
 import type { ShardCounters } from "./shard-port.ts";
@@ -24,6 +25,8 @@ export class Serving {
   private readonly parameters: ServingParameters;
   /** Takes the head of a lane out when it has expired; false when it has not. */
   onExpired: (queue: Queue, lane: Lane) => boolean = () => false;
+  /** A message is gone for good. */
+  onGone: (queue: Queue, lane: Lane, sequence: number) => void = () => undefined;
   /** Queues to serve, first come first served: those before `served` had their turn. */
   private readonly dirty: Queue[] = [];
   private served = 0;
@@ -102,7 +105,11 @@ export class Serving {
       const page = lane.headPage!;
       const row = lane.headRow;
       const state = page.state(row);
-      if (page.expiryMin !== Number.POSITIVE_INFINITY && this.onExpired(queue, lane)) continue;
+      if (page.expiryMin !== Number.POSITIVE_INFINITY && this.onExpired(queue, lane)) {
+        messages--;
+        continue;
+      }
+      if (queue.groups?.isFull === true) return false;
       if (!this.bodies.locate(queue, page, row, state)) {
         this.bodies.fetch(queue, lane);
         return false;
@@ -115,6 +122,10 @@ export class Serving {
         this.awaitingCommit.push(queue);
         return false;
       }
+      if (queue.groups !== undefined && !this.admits(queue, queue.groups, lane)) {
+        messages--;
+        continue;
+      }
       const size = page.size(row);
       this.deliver(queue, lane, size);
       messages--;
@@ -123,12 +134,28 @@ export class Serving {
     return queue.wanted && queue.hasReady;
   }
 
+  /** False: the head was parked, since another message of its group is at work. */
+  private admits(queue: Queue, groups: Groups, lane: Lane): boolean {
+    const { headSequence: sequence, headPage: page, headRow: row } = lane;
+    const { bytes, start } = this.bodies;
+    if (groups.admits(lane, sequence, readGroupKey(bytes, start))) return true;
+    const isLogged = (page!.state(row) & TRANSIENT) === 0;
+    this.journal.flushLane(queue, lane);
+    if (isLogged) this.journal.writePark(queue.id, lane.index, sequence);
+    lane.park(page!, row);
+    return false;
+  }
+
   private deliver(queue: Queue, lane: Lane, size: number): void {
     const sequence = lane.headSequence;
     const deliveries = lane.takeHead();
     this.journal.notePending(queue, lane);
     this.counters.delivered++;
-    if (deliveries > 0) this.counters.redelivered++;
+    queue.counters.delivered++;
+    if (deliveries > 0) {
+      this.counters.redelivered++;
+      queue.counters.redelivered++;
+    }
     const { bytes, start } = this.bodies;
     const take = queue.takes.shift();
     if (take !== undefined) {
@@ -137,9 +164,9 @@ export class Serving {
       take.done(true);
       return;
     }
-    const consumer = queue.nextConsumer()!;
+    const consumer = queue.consumers.next()!;
     if (consumer.noAck) this.settleSent(queue, lane, sequence);
-    if (!consumer.sink.deliver(bytes, start, size, queue.id, lane.index, sequence, deliveries)) queue.rest(consumer);
+    if (!consumer.sink.deliver(bytes, start, size, queue.id, lane.index, sequence, deliveries)) consumer.pause();
   }
 
   /** No-ack: settled as it is sent. */
@@ -147,6 +174,8 @@ export class Serving {
     const state = lane.applySettle(sequence);
     if ((state & TRANSIENT) === 0) this.journal.noteSettled(queue, lane, sequence, SETTLE_ACKED);
     this.counters.acked++;
+    queue.counters.acked++;
+    this.onGone(queue, lane, sequence);
   }
 }
 

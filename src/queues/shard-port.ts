@@ -190,8 +190,11 @@ export interface ShardPort {
   createQueue(queueId: number, settings: QueueSettings): void;
   /** New settings of a queue that exists; `durable` and `deliverAfterCommit` do not change. O(1). */
   configureQueue(queueId: number, settings: QueueSettings): void;
-  /** Without one, dead letters are dropped. */
-  setDeadLetterRouter(router: DeadLetterRouter): void;
+  /**
+   * All queues have their settings now, and dead letters go where `router` says (undefined: they are dropped).
+   * Until this is called nothing expires: after a start, what is to be a dead letter must not just be dropped.
+   */
+  setDeadLetterRouter(router: DeadLetterRouter | undefined): void;
   /** Drops the queue with its messages; its consumers are cancelled. Returns the ready messages dropped. */
   deleteQueue(queueId: number): number;
   hasQueue(queueId: number): boolean;

@@ -185,6 +185,11 @@ export class ShardState implements References, EffectHandler {
     this.expect(isThere, "a held row that is not ready", queueId, sequence);
   }
 
+  parked(queueId: number, lane: number, sequence: number): void {
+    const isThere = this.laneOrForgotten(queueId, lane)?.applyPark(sequence) ?? true;
+    this.expect(isThere, "a parked row that is not ready", queueId, sequence);
+  }
+
   expires(queueId: number, lane: number, sequence: number, expiryMs: number): void {
     this.laneOrForgotten(queueId, lane)?.applyExpiry(sequence, expiryMs);
   }

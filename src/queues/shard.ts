@@ -24,6 +24,7 @@ import { Journal } from "./journal.ts";
 import type { Lane } from "./lane.ts";
 import { IN_FLIGHT, STATE_MASK, TRANSIENT } from "./page.ts";
 import type { Queue } from "./queue.ts";
+import { QueueConsumer } from "./queue-consumers.ts";
 import { Reclaimer } from "./reclaimer.ts";
 import { Serving } from "./serving.ts";
 import type { ShardOptions } from "./shard-options.ts";
@@ -40,6 +41,10 @@ import type {
 import { settingsToFlags, type ShardState } from "./shard-state.ts";
 import { ShardTime } from "./shard-time.ts";
 import { Wakes } from "./wakes.ts";
+
+/** A message that was delivered so often is slowed, by a millisecond more each time, up to the other one. */
+const HOT_DELIVERIES = 32;
+const HOT_DELAY_MAX_MS = 50;
 
 /** Work in slices, done between turns: purges, snapshots, cleaning. */
 export interface SlicedWork {
@@ -99,6 +104,8 @@ export class Shard implements ShardPort {
   private readonly waiters: { readonly position: number; readonly done: () => void }[] = [];
   private scheduled = false;
   private isReleased = false;
+  /** The broker has told what its queues do: until then nothing expires that might be a dead letter. */
+  private isConfigured = false;
   private lazyTimer: Timer | undefined = undefined;
   private pacing: Timer | undefined = undefined;
   private readonly pacer = new CommitPacer();
@@ -161,8 +168,10 @@ export class Shard implements ShardPort {
       counters: this.counters,
       time: this.time,
       readers: this.readers,
+      gone: (queue, lane, sequence) => this.gone(queue, lane, sequence),
       schedule: () => this.schedule(),
     });
+    this.serving.onGone = (queue, lane, sequence) => this.gone(queue, lane, sequence);
     this.serving.onExpired = (queue, lane) => this.expireHead(queue, lane);
     for (const queue of this.state.queues.values()) this.wakes.add(queue, nextWake(queue));
     this.reclaimer = new Reclaimer(this.state, this.clock);
@@ -202,8 +211,10 @@ export class Shard implements ShardPort {
     if (queue.wanted) this.wake(queue);
   }
 
-  setDeadLetterRouter(router: DeadLetterRouter): void {
+  setDeadLetterRouter(router: DeadLetterRouter | undefined): void {
     this.departures.router = router;
+    this.isConfigured = true;
+    this.schedule();
   }
 
   deleteQueue(queueId: number): number {
@@ -214,8 +225,8 @@ export class Shard implements ShardPort {
     this.state.queues.delete(queueId);
     if (queue.settings.durable) this.journal.writeQueueDelete(queueId);
     this.bodies.release(queue);
-    for (const consumer of [...queue.consumers()]) {
-      queue.removeConsumer(consumer);
+    for (const consumer of [...queue.consumers.all()]) {
+      queue.consumers.remove(consumer);
       consumer.sink.cancelled();
     }
     for (const take of queue.takes.splice(0)) take.done(false);
@@ -240,6 +251,10 @@ export class Shard implements ShardPort {
   purge(queueId: number): number {
     const queue = this.queue(queueId);
     let purged = 0;
+    for (const { lane, sequence } of queue.groups?.takeParked() ?? []) {
+      this.settleRow(queue, lane, sequence, SETTLE_PURGED);
+      purged++;
+    }
     for (const lane of queue.lanes) {
       this.journal.flushLane(queue, lane);
       const from = lane.cursor;
@@ -294,7 +309,9 @@ export class Shard implements ShardPort {
   }
 
   consume(queueId: number, sink: DeliverySink, options: ConsumeOptions): Consumer {
-    const consumer = this.queue(queueId).addConsumer(sink, options, this.wake);
+    const queue = this.queue(queueId);
+    const consumer = new QueueConsumer(queue, sink, options, this.wake);
+    queue.consumers.add(consumer);
     consumer.resume();
     return consumer;
   }
@@ -317,6 +334,7 @@ export class Shard implements ShardPort {
     } else {
       for (let sequence = first; sequence <= last; sequence++) this.settleRow(queue, lane, sequence, reason, IN_FLIGHT);
       this.counters.acked += last - first + 1;
+      queue.counters.acked += last - first + 1;
     }
     this.schedule();
   }
@@ -326,6 +344,16 @@ export class Shard implements ShardPort {
     assert(state >= 0, "a settled message is there");
     assert(expected === undefined || (state & STATE_MASK) === expected, "an acked message is in flight");
     if ((state & TRANSIENT) === 0) this.journal.noteSettled(queue, lane, sequence, reason);
+    if (queue.groups !== undefined) this.gone(queue, lane, sequence);
+  }
+
+  /** A message is gone for good: the next one of its group takes its place. */
+  private gone(queue: Queue, lane: Lane, sequence: number): void {
+    const { groups } = queue;
+    if (groups === undefined) return;
+    const next = groups.release(lane, sequence);
+    next?.lane.unpark(next.sequence);
+    if (queue.wanted) this.serving.mark(queue);
   }
 
   /** A message that a consumer does not want back: an attempt that failed where the queue says so, else a dead letter. */
@@ -355,8 +383,10 @@ export class Shard implements ShardPort {
       this.departures.leave(queue, lane, sequence, SETTLE_DELIVERY_LIMIT);
       return;
     }
-    const dueMs = isDelayed && retry !== undefined ? this.time.nowMs() + this.retryDelay(retry, failures) : 0;
-    const attempts = { deliveries: page.deliveries(row) + 1, failures, dueMs };
+    const deliveries = page.deliveries(row) + 1;
+    const delayMs = isDelayed && retry !== undefined ? this.retryDelay(retry, failures) : hotDelay(deliveries);
+    const dueMs = delayMs > 0 ? this.time.nowMs() + delayMs : 0;
+    const attempts = { deliveries, failures, dueMs };
     const state = lane.applyRetry(sequence, attempts);
     assert(state >= 0, "a requeued message is in flight");
     if ((state & TRANSIENT) === 0) {
@@ -427,7 +457,7 @@ export class Shard implements ShardPort {
     let more = this.serving.busy;
     const deadline = this.clock.monotonicMs() + this.options.parameters.sliceBudgetMs;
     this.wakeQueues(deadline);
-    if (!this.congested && this.departures.slice(deadline)) more = true;
+    if (!this.congested && this.isConfigured && this.departures.slice(deadline)) more = true;
     for (const work of this.slicedWork) if (work.slice(deadline)) more = true;
     this.sealWhenDue();
     if (more) this.schedule();
@@ -443,6 +473,7 @@ export class Shard implements ShardPort {
 
   /** Looks after queues with messages that have expired or are due. */
   private wakeQueues(deadlineMs: number): void {
+    if (!this.isConfigured) return;
     const nowMs = this.time.nowMs();
     for (let queue = this.wakes.take(nowMs); queue !== undefined; queue = this.wakes.take(nowMs)) {
       let nextMs = this.departures.expire(queue, nowMs, deadlineMs);
@@ -573,6 +604,11 @@ export class Shard implements ShardPort {
     this.pacing?.cancel();
     await this.writer.release();
   }
+}
+
+/** A message that comes back again and again is slowed, so that a loop of requeues does not use up the broker. */
+function hotDelay(deliveries: number): number {
+  return Math.min(Math.max(0, deliveries - HOT_DELIVERIES), HOT_DELAY_MAX_MS);
 }
 
 /** When the messages of a queue want to be looked after first, ms. */

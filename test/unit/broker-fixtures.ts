@@ -161,7 +161,13 @@ export class FakeShard implements ShardPort {
   consume(queueId: number, sink: DeliverySink, _options: ConsumeOptions): Consumer {
     const { sinks } = this.#queue(queueId);
     sinks.add(sink);
-    return { queueId, resume: () => undefined, pause: () => undefined, cancel: () => void sinks.delete(sink) };
+    return {
+      queueId,
+      isActive: true,
+      resume: () => undefined,
+      pause: () => undefined,
+      cancel: () => void sinks.delete(sink),
+    };
   }
 
   take(queueId: number, _noAck: boolean, sink: DeliverySink, done: (found: boolean) => void): void {

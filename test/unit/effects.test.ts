@@ -37,6 +37,7 @@ class Recorder implements EffectHandler {
   queueDelete = this.#on("queueDelete");
   restart = this.#on("restart");
   held = this.#on("held");
+  parked = this.#on("parked");
   expires = this.#on("expires");
   retried = this.#on("retried");
   named = this.#on("named");

@@ -302,3 +302,114 @@ test("a name is forgotten when its window is over or newer ones push it out", as
   world.shard.publish(withHeader("a", "k", "a"), [1]);
   assert.equal(world.shard.counts(1).ready, 5);
 });
+
+test("consumers of higher priority get the messages as long as they can take some", async () => {
+  const world = await worldWith({});
+  const [low, high] = [new TestSink(), new TestSink(2)];
+  world.shard.consume(1, low, { noAck: false, exclusive: false });
+  world.shard.consume(1, high, { noAck: false, exclusive: false, priority: 5 });
+  for (let i = 0; i < 5; i++) world.shard.publish(messageOf(`m${i}`, true), [1]);
+  await world.until(() => low.received.length + high.received.length === 5, "all delivered");
+  assert.deepEqual(
+    [high.texts(), low.texts()],
+    [
+      ["m0", "m1"],
+      ["m2", "m3", "m4"],
+    ],
+  );
+});
+
+test("of the consumers of a single-active-consumer queue one gets everything, and when it goes the next", async () => {
+  const world = await worldWith({ singleActiveConsumer: true });
+  const sinks = [new TestSink(), new TestSink(), new TestSink()];
+  const consumers = sinks.map((sink) => world.shard.consume(1, sink, { noAck: true, exclusive: false }));
+  assert.deepEqual(
+    consumers.map(({ isActive }) => isActive),
+    [true, false, false],
+  );
+  for (let i = 0; i < 3; i++) world.shard.publish(messageOf(`m${i}`, true), [1]);
+  await world.until(() => sinks[0]!.received.length === 3, "all to the first");
+  consumers[0]!.cancel();
+  assert.equal(consumers[1]!.isActive, true);
+  world.shard.publish(messageOf("next", true), [1]);
+  await world.until(() => sinks[1]!.received.length === 1, "to the second");
+  assert.deepEqual([sinks[0]!.received.length, sinks[2]!.received.length], [3, 0]);
+});
+
+test("messages of one group come one after the other, those of other groups in parallel, also after a restart", async () => {
+  const world = await worldWith({ groups: true });
+  const sink = new TestSink();
+  world.consume(1, sink);
+  for (const [text, key] of [
+    ["a1", "a"],
+    ["a2", "a"],
+    ["b1", "b"],
+    ["a3", "a"],
+    ["b2", "b"],
+  ] as const) {
+    world.shard.publish(withHeader(text, "x-message-group", key), [1]);
+  }
+  world.shard.publish(messageOf("free", true), [1]);
+  await world.until(() => sink.received.length === 3, "the first of each group, and what has none");
+  assert.deepEqual(sink.texts(), ["a1", "b1", "free"]);
+  const { ready, inFlight, delayed } = world.shard.counts(1);
+  assert.deepEqual([ready, inFlight, delayed], [3, 3, 0]);
+  world.shard.requeue(1, 0, sink.received[0]!.sequence, "client");
+  await world.until(() => sink.received.length === 4, "a1 again");
+  assert.equal(sink.texts()[3], "a1");
+  world.shard.settle(1, 0, sink.received[3]!.sequence, sink.received[3]!.sequence, 0);
+  await world.until(() => sink.received.length === 5, "the next of its group");
+  assert.equal(sink.texts()[4], "a2");
+  await world.committed();
+  await world.parts.snapshotter.take();
+  await world.parts.close();
+  await world.open();
+  world.shard.configureQueue(1, { ...PLAIN_SETTINGS, groups: true });
+  const again = new TestSink();
+  world.consume(1, again);
+  for (let done = 0; done < 5; done++) {
+    await world.until(() => again.received.length > done, "one more");
+    const { sequence } = again.received[done]!;
+    world.shard.settle(1, 0, sequence, sequence, 0);
+  }
+  await world.until(() => world.shard.counts(1).ready === 0, "all of them");
+  const order = (key: string): string[] => again.texts().filter((text) => text.startsWith(key));
+  assert.deepEqual(
+    [order("a"), order("b")],
+    [
+      ["a2", "a3"],
+      ["b1", "b2"],
+    ],
+  );
+});
+
+test("a purge takes the waiting messages of groups too", async () => {
+  const world = await worldWith({ groups: true });
+  world.consume(1, new TestSink());
+  for (let i = 0; i < 5; i++) world.shard.publish(withHeader(`m${i}`, "x-message-group", "g"), [1]);
+  await world.until(() => world.shard.counts(1).inFlight === 1 && world.shard.counts(1).ready === 4, "four wait");
+  assert.equal(world.shard.purge(1), 4);
+  assert.equal(world.shard.counts(1).ready, 0);
+});
+
+test("a message that is requeued in a loop is slowed, and the others pass", async () => {
+  const world = await worldWith({});
+  const sink = new TestSink();
+  world.consume(1, sink);
+  world.shard.publish(messageOf("hot", true), [1]);
+  let done = 0;
+  const loop = (): void => {
+    for (; done < sink.received.length; done++) {
+      const { text, sequence } = sink.received[done]!;
+      if (text === "hot") world.shard.requeue(1, 0, sequence, "client");
+    }
+  };
+  await world.until(() => {
+    loop();
+    return world.shard.counts(1).delayed === 1;
+  }, "the hot one waits");
+  const before = sink.received.length;
+  assert.ok(before > 30 && before < 40, `${before} deliveries before it was slowed`);
+  world.shard.publish(messageOf("cold", true), [1]);
+  await world.until(() => sink.texts().includes("cold"), "the other one passes");
+});

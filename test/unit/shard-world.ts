@@ -133,6 +133,7 @@ export class ShardWorld {
         onFailed: (error) => this.onFailed(error),
       },
     });
+    this.#open.shard.setDeadLetterRouter(undefined);
     return this.#open.shard;
   }
 

@@ -268,6 +268,7 @@ export class FakeBroker implements BrokerFacade {
       queueId: queue.id,
       sink,
       options,
+      isActive: true,
       ready: true,
       resume: () => {
         consumer.ready = true;

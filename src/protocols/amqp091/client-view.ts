@@ -82,8 +82,8 @@ export function viewOf(channel: Channel): ChannelView {
     consumers: [...channel.consumers.values()].flatMap((consumer) => {
       const { handle, tag, noAck, prefetch, exclusive, priority } = consumer;
       if (handle === undefined) return [];
-      const { queueId } = handle;
-      return [{ tag, queueId, noAck, exclusive, prefetch, priority, arguments: consumer.arguments, active: true }];
+      const { queueId, isActive: active } = handle;
+      return [{ tag, queueId, noAck, exclusive, prefetch, priority, arguments: consumer.arguments, active }];
     }),
   };
 }
