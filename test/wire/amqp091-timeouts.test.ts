@@ -53,6 +53,15 @@ test("a consumer's own timeout comes before the queue's, longer or shorter", asy
   assert.match(client.expect("channel.close").replyText, /Timeout value used: 60000 ms/);
 });
 
+test("a consumer with a timeout of 0 may hold its deliveries for ever", async () => {
+  const { world, queue, client } = await consuming(10_000);
+  client.consume("q", { arguments: new Map([["x-consumer-timeout", 0]]) });
+  client.publish("q", "m");
+  client.received();
+  world.clock.advance(3_600_000);
+  assert.deepEqual([client.received(), queue.inFlight.size], [[], 1]);
+});
+
 test("a message taken with basic.get has the queue's timeout; a queue without one waits for ever", async () => {
   const { world, client } = await consuming(5_000);
   const patient = world.broker.add("patient");

@@ -25,7 +25,9 @@ export function consume(channel: Channel, method: MethodOf<"basic.consume">): vo
   const tag = freshTag(channel, method.consumerTag);
   const { noAck, exclusive } = method;
   const priority = integerArgument(channel, method, "x-priority") ?? 0;
-  const timeoutMs = integerArgument(channel, method, "x-consumer-timeout", 0);
+  const asked = integerArgument(channel, method, "x-consumer-timeout", 0);
+  // As on queues, 0 is no timeout.
+  const timeoutMs = asked === 0 ? Infinity : asked;
   const consumer = channel.addConsumer(tag, { noAck, exclusive, priority, timeoutMs, arguments: method.arguments });
   try {
     consumer.handle = host.broker.consume(host.session, queue, consumer, { noAck, exclusive, priority });

@@ -99,6 +99,11 @@ const NAMES: readonly (readonly [Buffer, number])[] = [
   [Buffer.from("x-death"), HAS_DEATH],
 ];
 
+const LETTER_C = 0x43;
+const LETTER_D = 0x64;
+const LETTER_X = 0x78;
+const HYPHEN = 0x2d;
+
 function readHeaderMeaning(message: IncomingMessage): readonly string[] {
   const found = namesFound(message.properties, message.propertiesStart);
   if (found === 0) return NO_COPIES;
@@ -113,11 +118,22 @@ function readHeaderMeaning(message: IncomingMessage): readonly string[] {
   return copies;
 }
 
+/** False when certainly none of the names is there: most headers end here, without an object made for them. */
+function mayMatter(bytes: Buffer, at: number, end: number): boolean {
+  for (let i = at; i + 1 < end; i++) {
+    const byte = bytes[i]!;
+    if (byte === LETTER_C && bytes[i + 1] === LETTER_C) return true;
+    if (byte === LETTER_X && bytes[i + 1] === HYPHEN && bytes[i + 2] === LETTER_D) return true;
+  }
+  return false;
+}
+
 /** Which of the headers that matter are there: a scan of names, which costs less than decoding. */
 function namesFound(bytes: Buffer, start: number): number {
   const at = propertyOffset(bytes, start, FLAG_HEADERS);
   const end = at + 4 + bytes.readUInt32BE(at);
   let found = 0;
+  if (!mayMatter(bytes, at + 4, end)) return found;
   for (let entry = at + 4; entry < end; entry = tableEntryEnd(bytes, entry, end)) {
     const size = bytes[entry]!;
     // "CC" and "BCC" have two and three bytes, "x-delay" and "x-death" seven.
