@@ -73,6 +73,8 @@ export const LIMITS = {
   /** Items of one list, and messages, that an answer holds. */
   httpListedMax: 20_000,
   httpMessagesMax: 1000,
+  /** Messages that a look into a queue may pass over. */
+  peekSkipMax: 100_000,
   /** Queues, connections, channels on one page of metrics. */
   metricsObjectsMax: 10_000,
   /** Rates: how often counters are looked at, ms, and of how many queues. */

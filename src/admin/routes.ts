@@ -7,8 +7,11 @@ import { openApi } from "./openapi.ts";
 import { startPage } from "./page.ts";
 import { RABBITMQ_ROUTES } from "./rabbitmq/routes.ts";
 import type { Route } from "./route.ts";
+import { CONNECTION_ROUTES } from "./v1/connections.ts";
+import { EXCHANGE_ROUTES } from "./v1/exchanges.ts";
 import { OVERVIEW_ROUTES } from "./v1/overview.ts";
 import { QUEUE_ROUTES } from "./v1/queues.ts";
+import { SAFE_DEFAULT_ROUTES } from "./v1/safe-defaults.ts";
 
 export { METRICS_ROUTES } from "./metrics.ts";
 
@@ -25,6 +28,9 @@ export const ADMIN_ROUTES: readonly Route[] = [
   ...METRICS_ROUTES,
   ...OVERVIEW_ROUTES,
   ...QUEUE_ROUTES,
+  ...EXCHANGE_ROUTES,
+  ...CONNECTION_ROUTES,
+  ...SAFE_DEFAULT_ROUTES,
   {
     method: "GET",
     path: "/v1/openapi.json",

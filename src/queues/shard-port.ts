@@ -174,6 +174,21 @@ export interface ShardCounters {
   deduplicated: number;
 }
 
+/** Which messages to look at: how many, behind how many others, and how much of them. */
+export interface PeekOptions {
+  readonly skip: number;
+  readonly count: number;
+  /** The first message is there, however large it is. */
+  readonly bytesMax: number;
+}
+
+/** A copy of a message that stays where it is. */
+export interface Peeked {
+  /** As model/message.ts lays it out. */
+  readonly record: Buffer;
+  readonly deliveries: number;
+}
+
 export type SettleReason = 0 | 1 | 2 | 3 | 4 | 5;
 
 export interface ShardPort {
@@ -222,6 +237,12 @@ export interface ShardPort {
    * queue is empty. May complete later (the body is read from disk).
    */
   take(queueId: number, noAck: boolean, sink: DeliverySink, done: (found: boolean) => void): void;
+
+  /**
+   * The messages that are ready, in the order in which they would be delivered; nothing happens to them.
+   * Rejects with "unavailable" when one cannot be read back.
+   */
+  peek(queueId: number, options: PeekOptions): Promise<readonly Peeked[]>;
 
   /** Settles the in-flight messages with sequences first..last (inclusive, all of them in flight). Lazy. */
   settle(queueId: number, lane: number, first: number, last: number, reason: SettleReason): void;

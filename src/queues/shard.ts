@@ -23,6 +23,7 @@ import { Enqueuing } from "./enqueuing.ts";
 import { Journal } from "./journal.ts";
 import type { Lane } from "./lane.ts";
 import { IN_FLIGHT, STATE_MASK, TRANSIENT } from "./page.ts";
+import { peek } from "./peek.ts";
 import type { Queue } from "./queue.ts";
 import { QueueConsumer } from "./queue-consumers.ts";
 import { Reclaimer } from "./reclaimer.ts";
@@ -30,6 +31,8 @@ import { Serving } from "./serving.ts";
 import type { ShardOptions } from "./shard-options.ts";
 import type {
   DeadLetterRouter,
+  Peeked,
+  PeekOptions,
   QueueCounts,
   QueueSettings,
   RetrySettings,
@@ -323,6 +326,10 @@ export class Shard implements ShardPort {
     }
     queue.takes.push({ noAck, sink, done });
     this.wake(queue);
+  }
+
+  peek(queueId: number, options: PeekOptions): Promise<readonly Peeked[]> {
+    return peek(this.queue(queueId), { state: this.state, slabs: this.journal.slabs, readers: this.readers }, options);
   }
 
   settle(queueId: number, laneIndex: number, first: number, last: number, reason: SettleReason): void {

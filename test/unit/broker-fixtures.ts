@@ -14,7 +14,14 @@ import { IncomingMessage, recordSize, writeRecord } from "../../src/model/messag
 import type { Clock, Random, Turn } from "../../src/ports/clock.ts";
 import type { Hashing } from "../../src/ports/hashing.ts";
 import type { Logger } from "../../src/ports/logger.ts";
-import type { QueueCounts, QueueSettings, ShardCounters, ShardPort } from "../../src/queues/shard-port.ts";
+import type {
+  Peeked,
+  PeekOptions,
+  QueueCounts,
+  QueueSettings,
+  ShardCounters,
+  ShardPort,
+} from "../../src/queues/shard-port.ts";
 
 /** Work of later turns, run when the test says so: until then nothing is committed. */
 export class ManualTurn implements Turn {
@@ -178,6 +185,11 @@ export class FakeShard implements ShardPort {
       sink.deliver(record, 0, record.length, queueId, 0, queue.next++, 0);
     }
     done(record !== undefined);
+  }
+
+  peek(queueId: number, { skip, count }: PeekOptions): Promise<readonly Peeked[]> {
+    const records = this.#queue(queueId).ready.slice(skip, skip + count);
+    return Promise.resolve(records.map((record) => ({ record, deliveries: 0 })));
   }
 
   settle(queueId: number, _lane: number, first: number, last: number): void {

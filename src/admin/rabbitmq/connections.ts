@@ -123,7 +123,7 @@ export const CONNECTION_ROUTES: readonly Route[] = [
 ];
 
 /** The connections that the actor sees. */
-function seen(call: Call): readonly Connected[] {
+export function seen(call: Call): readonly Connected[] {
   const all = Array.from(call.admin.broker.management.sessions.list()).filter(isConnected);
   return call.seesAll ? all : all.filter(({ user }) => user === call.actor.user);
 }

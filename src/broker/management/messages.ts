@@ -12,6 +12,7 @@ import {
 } from "../../model/properties.ts";
 import type { Actor } from "../access/roles.ts";
 import type { BrokerFacade } from "../facade.ts";
+import { readableQueue } from "../queue-commands.ts";
 import { preconditionFailed } from "../refusals.ts";
 import type { OpenSession } from "../sessions.ts";
 import { passingSession, type TopologyParts } from "./topology.ts";
@@ -20,6 +21,8 @@ import { passingSession, type TopologyParts } from "./topology.ts";
 const TAKEN_MAX = 10_000;
 /** Bodies that one request holds in memory; the request ends with the message that goes beyond. */
 const TAKEN_BYTES_MAX = 64 * 1024 * 1024;
+/** The same of messages that are looked at. */
+const PEEKED_BYTES_MAX = 16 * 1024 * 1024;
 
 export interface MessageToPublish {
   readonly routingKey: string;
@@ -27,11 +30,19 @@ export interface MessageToPublish {
   readonly body: Buffer;
 }
 
-export interface TakenMessage {
+interface StoredMessage {
   readonly exchange: string;
   readonly routingKey: string;
   readonly properties: MessageProperties;
   readonly body: Buffer;
+}
+
+export interface PeekedMessage extends StoredMessage {
+  /** How often it was delivered before. */
+  readonly deliveries: number;
+}
+
+export interface TakenMessage extends StoredMessage {
   readonly redelivered: boolean;
   /** Ready messages that were left in the queue. */
   readonly readyLeft: number;
@@ -101,6 +112,22 @@ export class MessageManagement {
       for (const place of places) this.#decide(place, fate);
     }
     return taken;
+  }
+
+  /**
+   * Looks at messages from behind `skip` others on, without taking them: nothing of the queue changes. Rejects
+   * like a client's basic.get.
+   */
+  async peek(
+    actor: Actor,
+    vhost: string,
+    name: string,
+    { skip, count }: { readonly skip: number; readonly count: number },
+  ): Promise<readonly PeekedMessage[]> {
+    const { shard } = this.#parts.namespace;
+    const { record } = readableQueue(this.#sessionOf(actor, vhost), name);
+    const peeked = await shard.peek(record.id, { skip, count, bytesMax: PEEKED_BYTES_MAX });
+    return peeked.map((each) => ({ ...messageIn(each.record), deliveries: each.deliveries }));
   }
 
   #decide({ queueId, lane, sequence }: Place, fate: TakenFate): void {
@@ -188,6 +215,10 @@ function propertiesOf(properties: MessageProperties): Buffer {
 }
 
 function takenOf(record: Buffer, deliveries: number, readyLeft: number): TakenMessage {
+  return { ...messageIn(record), redelivered: deliveries > 0, readyLeft };
+}
+
+function messageIn(record: Buffer): StoredMessage {
   const envelopeEnd = recordEnvelopeEnd(record, 0);
   const keyAt = 1 + record.readUInt8(0);
   const propertiesAt = envelopeEnd + 4;
@@ -197,7 +228,5 @@ function takenOf(record: Buffer, deliveries: number, readyLeft: number): TakenMe
     routingKey: record.toString("utf8", keyAt + 1, envelopeEnd),
     properties: decodeProperties(record, propertiesAt, bodyAt),
     body: record.subarray(bodyAt),
-    redelivered: deliveries > 0,
-    readyLeft,
   };
 }
