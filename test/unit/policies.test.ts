@@ -278,7 +278,8 @@ test("safe defaults give each durable queue limits, retries and a queue for its 
     "dead-letter-exchange": "",
     "dead-letter-routing-key": "old.dlq",
   });
-  for (const name of ["old.dlq", "fleeting", "tidy"]) assert.deepEqual(definitionOf(bench, name), {});
+  for (const name of ["fleeting", "tidy"]) assert.deepEqual(definitionOf(bench, name), {});
+  assert.deepEqual(definitionOf(bench, "new.dlq"), { "delivery-limit": -1 }, "dead letters are never dropped");
   broker.declareQueue(session, queue("new.dlq", { arguments: new Map([["x-queue-type", "quorum"]]) }));
   turn.run();
   const after = await bench.crash();

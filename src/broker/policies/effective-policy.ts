@@ -115,19 +115,23 @@ function byPriority(a: PolicyRecord, b: PolicyRecord): number {
 }
 
 /**
- * A policy that gives queues a dead-letter queue of their own leaves out those queues, and what is not there
- * to stay: each reply queue of a client would leave a durable queue behind.
+ * A policy that gives queues a dead-letter queue of their own leaves out what is not there to stay: each reply
+ * queue of a client would leave a durable queue behind.
  */
 function fits({ definition }: PolicyRecord, { name, durable, autoDelete, ownerId }: QueueRecord): boolean {
   const suffix = definition.get(SUFFIX);
   if (typeof suffix !== "string") return true;
   const stays = durable && !autoDelete && ownerId === 0 && !name.startsWith("amq.");
-  return stays && !name.endsWith(suffix) && Buffer.byteLength(name + suffix) <= LIMITS.nameBytesMax;
+  return stays && (name.endsWith(suffix) || Buffer.byteLength(name + suffix) <= LIMITS.nameBytesMax);
 }
+
+/** What comes to rest in a dead-letter queue stays there, however often somebody looks at it. */
+const DEAD_LETTERS: Definition = new Map([["delivery-limit", -1]]);
 
 function withDeadLetterQueue(name: string, definition: Definition): Definition {
   const suffix = definition.get(SUFFIX);
   if (typeof suffix !== "string") return definition;
+  if (name.endsWith(suffix)) return DEAD_LETTERS;
   return new Map<string, JsonValue>([
     ...definition,
     ["dead-letter-exchange", ""],
