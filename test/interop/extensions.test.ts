@@ -223,6 +223,22 @@ const CASES: Readonly<Record<string, Case>> = {
     }
     return [answers, (await getSoon(channel, "full")).content.toString()];
   },
+
+  "the consumer with the highest priority gets messages as long as it takes them": async (connection) => {
+    const channel = await connection.createChannel();
+    await queue(channel, "prio");
+    const got: string[] = [];
+    const three = new Promise<void>((resolve) => {
+      const note = (name: string) => () => got.push(name) === 3 && resolve();
+      void channel.prefetch(2).then(async () => {
+        await channel.consume("prio", note("low"), { consumerTag: "low", priority: 1 });
+        await channel.consume("prio", note("high"), { consumerTag: "high", priority: 10 });
+        for (let i = 0; i < 3; i++) channel.sendToQueue("prio", Buffer.from("m"));
+      });
+    });
+    await three;
+    return got.sort();
+  },
 };
 
 describe("RabbitMQ's extensions", () => {

@@ -39,7 +39,7 @@ test("the protocol header may arrive byte by byte, and start names the mechanism
   assert.equal(capabilities.get("publisher_confirms"), true);
   assert.equal(capabilities.get("exchange_exchange_bindings"), true);
   assert.equal(capabilities.get("direct_reply_to"), true);
-  assert.equal(capabilities.get("consumer_priorities"), false);
+  assert.equal(capabilities.get("consumer_priorities"), true);
 });
 
 for (const [what, header] of [
