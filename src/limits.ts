@@ -43,6 +43,8 @@ export const LIMITS = {
   /** A password that was right is not checked again for so long, ms. */
   loginKnownMs: 60_000,
   loginsKnownMax: 20_000,
+  /** Passwords that wait to be hashed; a login beyond is refused. */
+  hashesWaitingMax: 10_000,
   /** Addresses that failed to log in are slowed down up to this, ms, and forgotten after that, ms. */
   loginBackoffMaxMs: 5_000,
   loginBackoffForgetMs: 60_000,

@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { HashLine } from "../../src/broker/access/hash-line.ts";
 import type { Login } from "../../src/broker/facade.ts";
+import { LIMITS } from "../../src/limits.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { Hashing } from "../../src/ports/hashing.ts";
 import { createNodeHashing } from "../../src/runtime/node-hashing.ts";
@@ -174,6 +176,31 @@ test("in a storm of reconnecting clients a password is hashed once, one hash at 
   broker.logIn(login("ann", "ann"), () => undefined);
   await settled();
   assert.equal(hashing.calls, 3);
+});
+
+test("addresses take turns: one that asks very often does not keep the others out, and the line is bounded", async () => {
+  const line = new HashLine();
+  const order: string[] = [];
+  const ask = (asker: string, n: number) =>
+    line.run(asker, async () => {
+      await settled();
+      order.push(`${asker}${n}`);
+    });
+  const all = [0, 1, 2, 3, 4].map((n) => ask("flood", n));
+  all.push(ask("ann", 0), ask("bob", 0), ask("ann", 1));
+  await Promise.all(all);
+  assert.deepEqual(order, ["flood0", "flood1", "ann0", "bob0", "flood2", "ann1", "flood3", "flood4"]);
+  await assert.rejects(
+    line.run("ann", () => Promise.reject(new Error("no hash"))),
+    /no hash/,
+  );
+  const held = Array.from({ length: LIMITS.hashesWaitingMax + 1 }, () => line.run("flood", () => Promise.resolve()));
+  await assert.rejects(
+    line.run("ann", () => Promise.resolve()),
+    { code: "resource-limit" },
+  );
+  await Promise.all(held);
+  assert.equal(await line.run("ann", () => Promise.resolve(7)), 7);
 });
 
 test("a remembered login is forgotten when the password changes or the user goes", async () => {

@@ -1,7 +1,7 @@
-// Who may log in. Checking a password is slow on purpose, so it runs beside the event loop, one at a
-// time: a storm of clients that reconnect neither stalls the broker nor takes the machine's cores. The
-// same question that is asked again while it is being answered shares that answer, and a good answer is
-// remembered for a minute.
+// Who may log in. Checking a password is slow on purpose, so it runs beside the event loop, one at a time
+// and with turns for each address: a storm of clients that reconnect neither stalls the broker nor takes the
+// machine's cores. The same question that is asked again while it is being answered shares that answer, and a
+// good answer is remembered for a minute.
 //
 // An unknown user costs as much time as a wrong password, so that names cannot be found by timing.
 
@@ -11,6 +11,7 @@ import { BrokerError } from "../../model/errors.ts";
 import type { Clock, Random } from "../../ports/clock.ts";
 import type { Hashing } from "../../ports/hashing.ts";
 import type { Logger } from "../../ports/logger.ts";
+import { HashLine } from "./hash-line.ts";
 import { LoginBackoff } from "./login-backoff.ts";
 import type { AuthenticatedUser, Login } from "./login.ts";
 import type { AccessRecords, UserRecord } from "./records.ts";
@@ -45,8 +46,7 @@ export class Logins {
   readonly #known = new Map<string, Known>();
   /** Questions that wait for their hash, with everybody who asked. */
   readonly #asked = new Map<string, Answer[]>();
-  /** The end of the line of hashes. */
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #line = new HashLine();
 
   constructor(options: LoginsOptions) {
     this.#options = options;
@@ -80,7 +80,7 @@ export class Logins {
 
   /** What is kept of a new password. Waits in the line of hashes. */
   secretOf(password: string): Promise<Secret> {
-    return this.#inLine(() => secretOf(password, this.#options.hashing, this.#options.random));
+    return this.#line.run("", () => secretOf(password, this.#options.hashing, this.#options.random));
   }
 
   #ask(key: string, login: Login, user: UserRecord | undefined, answer: Answer): void {
@@ -91,7 +91,7 @@ export class Logins {
     }
     const answers = [answer];
     this.#asked.set(key, answers);
-    const checked = this.#inLine(() => this.#check(key, login, user));
+    const checked = this.#line.run(login.peerHost, () => this.#check(key, login, user));
     const tell = (accepted: boolean): void => {
       this.#asked.delete(key);
       for (const each of answers) each(accepted);
@@ -150,12 +150,6 @@ export class Logins {
     const record = this.#options.records.users.get(user);
     if (record === undefined || (!peerIsLoopback && this.#options.loopbackUsers.has(user))) return undefined;
     return { name: record.name, tags: record.tags };
-  }
-
-  #inLine<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work);
-    this.#last = result.catch(() => undefined);
-    return result;
   }
 
   #keyOf({ user, password }: Login): string {
