@@ -77,7 +77,12 @@ test("messages are published, looked at and taken: bodies as text or base64, rou
   assert.deepEqual(looked[0]!["properties"], { delivery_mode: 2, headers: { n: 1 }, timestamp: 7, message_id: "i" });
   const taken = await get({ count: 1, ackmode: "ack_requeue_false", encoding: "base64", truncate: 2 });
   assert.deepEqual([taken[0]!["payload"], taken[0]!["redelivered"], taken[0]!["payload_bytes"]], ["Z3I=", true, 6]);
-  assert.equal((await one("/api/queues/%2F/m"))["messages"], 1);
+  const left = await one("/api/queues/%2F/m");
+  const stats = left["message_stats"] as Json;
+  assert.deepEqual(
+    [left["messages"], stats["publish"], stats["deliver_get"], stats["redeliver"], stats["ack"]],
+    [1, 2, 3, 1, 1],
+  );
   assert.equal((await world.delete("/api/queues/%2F/m/contents")).status, 204);
   assert.equal((await one("/api/queues/%2F/m"))["messages"], 0);
   await world.delete("/api/queues/%2F/m");

@@ -10,6 +10,7 @@ import { ADMIN_ROUTES } from "../../src/admin/routes.ts";
 import type { Admin } from "../../src/admin/admin.ts";
 import type { Route } from "../../src/admin/route.ts";
 import { LIMITS } from "../../src/limits.ts";
+import type { HttpRequest, HttpResponse } from "../../src/ports/http.ts";
 import { createSilentLogger } from "../../src/runtime/console-logger.ts";
 import { createNodeHttp, type HttpLimits } from "../../src/runtime/node-http.ts";
 import { ask, type HttpAsk, type HttpWorld, startHttpWorld } from "./http-world.ts";
@@ -255,4 +256,48 @@ test("per-object and detailed metrics name queues and connections, with escaped 
   assert.equal((await ask(world.metricsPort, "/metrics/detailed?family=none")).status, 200);
   await world.delete("/api/vhosts/m");
   await world.delete(`/api/queues/%2F/${encodeURIComponent(name)}`);
+});
+
+test("while the broker drains it is alive and not ready, and says why", async () => {
+  const own = await startHttpWorld();
+  assert.equal((await own.get("/health/ready")).status, 200);
+  const closing = own.broker.close(500);
+  const ready = await own.ask("/health/ready", { login: null });
+  assert.deepEqual([ready.status, ready.json], [503, { status: "unready", reason: "the broker is about to stop" }]);
+  assert.equal((await own.get("/health/live")).status, 200);
+  assert.equal((await own.get("/v1/health")).status, 503);
+  assert.equal((await own.get("/api/health/checks/ready-to-serve-clients")).status, 503);
+  await closing;
+});
+
+/** A handler asked directly, as if by a peer on another machine. */
+function askedFromElsewhere(admin: Partial<Admin>, path: string): Promise<HttpResponse> {
+  const request: HttpRequest = {
+    method: "GET",
+    target: path,
+    header: (name) => (name === "host" ? "broker.example" : undefined),
+    peerHost: "192.0.2.1",
+    isLocal: false,
+    body: () => Promise.resolve(Buffer.alloc(0)),
+  };
+  return routeHandler(ADMIN_ROUTES, admin as Admin)(request);
+}
+
+test("from another machine metrics need a login, health does not, and any name of the host will do", async () => {
+  const admin = { failed: () => false, draining: () => false };
+  for (const path of ["/metrics", "/metrics/per-object", "/metrics/detailed", "/v1/overview", "/api/overview"]) {
+    assert.equal((await askedFromElsewhere(admin, path)).status, 401, path);
+  }
+  assert.equal((await askedFromElsewhere(admin, "/health/live")).status, 200);
+  assert.equal((await askedFromElsewhere(admin, "/health/ready")).status, 200);
+});
+
+test("when storage has failed the broker is neither alive nor ready", async () => {
+  const admin = { failed: () => true, draining: () => false };
+  assert.equal((await askedFromElsewhere(admin, "/health/live")).status, 503);
+  const ready = await askedFromElsewhere(admin, "/health/ready");
+  assert.deepEqual(
+    [ready.status, JSON.parse(ready.body)],
+    [503, { status: "unready", reason: "storage has failed: nothing is confirmed" }],
+  );
 });
