@@ -19,7 +19,9 @@ type Check = (value: FieldValue) => string | undefined;
 const TIMER_MAX_MS = 0xffff_ffff;
 
 const integer: Check = (value) =>
-  (typeof value === "number" && Number.isInteger(value)) || typeof value === "bigint" ? undefined : badType(value);
+  (typeof value === "number" && Number.isInteger(value)) || typeof value === "bigint"
+    ? undefined
+    : `"expected integer, got ${wireType(value)}"`;
 const text: Check = (value) => (typeof value === "string" ? undefined : badType(value));
 const flag: Check = (value) => (typeof value === "boolean" ? undefined : badType(value));
 const notNegative: Check = (value) =>

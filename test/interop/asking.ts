@@ -6,9 +6,11 @@ import type { Shown } from "./scenario.ts";
 
 const DEADLINE_MS = 10_000;
 const PAUSE_MS = 20;
+/** A question counts as a use of a queue, so that one with a shorter lifetime ends between two of them. */
+const USE_PAUSE_MS = 400;
 const PASSIVE: QueueOptions = { passive: true, durable: false, exclusive: false, autoDelete: false, arguments: {} };
 
-const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+const pause = (ms = PAUSE_MS): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Asks for the count of ready messages until it is `messages`; shows the last answer. */
 export async function askForCount(calls: ClientChannel, queue: string, messages: number): Promise<Shown> {
@@ -36,7 +38,7 @@ export async function askUntilGone(
       return reason.code === 404 ? "gone" : { closed: reason.level, code: reason.code, text: reason.text };
     }
     await calls.close();
-    await pause();
+    await pause(USE_PAUSE_MS);
   }
   return "still there";
 }

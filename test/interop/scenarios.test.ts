@@ -18,8 +18,10 @@ import { RAW_SCENARIOS } from "./raw-scenarios.ts";
 import { Run } from "./runner.ts";
 import { confirms, declareQueue, get, open, publish, see } from "./scenario.ts";
 import type { Expected, Scenario, Shown, Step } from "./scenario.ts";
+import { DEAD_LETTER_SCENARIOS } from "./scenarios/dead-letters.ts";
 import { DELIVERY_SCENARIOS } from "./scenarios/delivery.ts";
 import { EXCHANGE_SCENARIOS } from "./scenarios/exchanges.ts";
+import { LIFETIME_SCENARIOS } from "./scenarios/lifetimes.ts";
 import { PUBLISHING_SCENARIOS } from "./scenarios/publishing.ts";
 import { REDELIVERY_SCENARIOS } from "./scenarios/redelivery.ts";
 import { REFUSAL_SCENARIOS } from "./scenarios/refusals.ts";
@@ -37,6 +39,8 @@ const SCENARIOS = [
   ...REFUSAL_SCENARIOS,
   ...EXCHANGE_SCENARIOS,
   ...TRANSACTION_SCENARIOS,
+  ...DEAD_LETTER_SCENARIOS,
+  ...LIFETIME_SCENARIOS,
 ];
 
 const ACROSS = {
