@@ -2,6 +2,7 @@
 
 import type { Broker } from "../broker/broker.ts";
 import type { QueueView } from "../broker/management/topology.ts";
+import { LIMITS } from "../limits.ts";
 import { type Rated, Rates } from "../observe/rates.ts";
 import type { Clock } from "../ports/clock.ts";
 
@@ -9,7 +10,9 @@ export function createRates(clock: Clock, { counters, management: { topology } }
   return new Rates(clock, {
     totals: () => {
       let [ready, unacked] = [0, 0];
-      for (const { counts } of topology.queues()) {
+      // Adding up a million queues every few seconds would be felt: the depths of so many have no rate.
+      const isFew = topology.sizes().queues <= LIMITS.ratedQueuesMax;
+      for (const { counts } of isFew ? topology.queues() : []) {
         ready += counts.ready;
         unacked += counts.inFlight;
       }
