@@ -267,7 +267,10 @@ export class Departures {
       const row = lane.rowOf(sequence);
       const state = page.state(row);
       if ((state & (TRANSIENT | SPILLED)) === TRANSIENT) continue;
-      ((state & COLD) !== 0 ? cold : main).add(page.position(row));
+      const position = page.position(row);
+      // What is not committed is in memory, and cannot be read from the log yet.
+      if ((state & COLD) === 0 && position > this.parts.journal.committed) continue;
+      ((state & COLD) !== 0 ? cold : main).add(position);
     }
     return { main, cold };
   }

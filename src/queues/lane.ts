@@ -18,7 +18,19 @@
 import { assert } from "../assert.ts";
 import { DueHeap } from "./due-heap.ts";
 import type { Attempts } from "./effects.ts";
-import { ABSENT, COLD, DELAYED, IN_FLIGHT, Page, READY, RETURNED, STATE_MASK, TRANSIENT } from "./page.ts";
+import {
+  ABSENT,
+  COLD,
+  DELAYED,
+  DYING_READY,
+  DYING_RETURNED,
+  IN_FLIGHT,
+  Page,
+  READY,
+  RETURNED,
+  STATE_MASK,
+  TRANSIENT,
+} from "./page.ts";
 
 /** Where bodies are counted: extents of the logs and the transient store. */
 export interface References {
@@ -321,8 +333,9 @@ export class Lane {
   /** Takes a ready row out of the way while its end is prepared; the log hears of it when it is settled. */
   takeDying(page: Page, row: number): void {
     const state = page.state(row);
-    if ((state & STATE_MASK) === RETURNED) page.returned--;
-    page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT);
+    const wasReturned = (state & STATE_MASK) === RETURNED;
+    if (wasReturned) page.returned--;
+    page.setState(row, (state & ~STATE_MASK) | IN_FLIGHT | (wasReturned ? DYING_RETURNED : DYING_READY));
     this.ready--;
     this.readyBytes -= page.size(row);
     this.inFlight++;
@@ -427,6 +440,10 @@ export class Lane {
     }
     this.pages.delete(number);
     if (this.cachedPage === page) this.cachedPage = undefined;
+  }
+
+  get pageRows(): number {
+    return this.references.pageRows;
   }
 
   rowOf(sequence: number): number {

@@ -27,6 +27,9 @@ export const COLD = 8;
 export const SPILLED = 16;
 /** With IN_FLIGHT: held back until its due time, in nobody's hands. */
 export const DELAYED = 32;
+/** With IN_FLIGHT: on its way out as a dead letter, which the log does not know yet; was READY or RETURNED. */
+export const DYING_READY = 64;
+export const DYING_RETURNED = 128;
 
 const WORDS = 3;
 const SPARSE_SHARE = 8;
@@ -261,16 +264,26 @@ export class Page {
     return -1;
   }
 
-  /** The durable rows as they are, for a snapshot; the arrays are copies without transient rows. */
-  copyDurable(): PageParts & { readonly live: number } {
+  /**
+   * The durable rows as the log knows them, for a snapshot; the arrays are copies without transient rows.
+   * `seen`: the rows before this one are delivered for the log.
+   */
+  copyDurable(seen: number): PageParts & { readonly live: number; readonly isDying: boolean } {
     const states = this.states.slice();
     let live = 0;
+    let isDying = false;
     for (let slot = 0; slot < states.length; slot++) {
-      if ((states[slot]! & TRANSIENT) !== 0) states[slot] = ABSENT;
+      const state = states[slot]!;
+      if ((state & TRANSIENT) !== 0) states[slot] = ABSENT;
+      else if ((state & (DYING_READY | DYING_RETURNED)) !== 0) {
+        const row = this.rows === undefined ? slot : this.rows[slot]!;
+        states[slot] = beforeDying(state, row < seen);
+        isDying = true;
+      }
       if ((states[slot]! & STATE_MASK) !== ABSENT) live++;
     }
     const { rows, words, counts: deliveries, failureCounts: failures, expiries, dues } = this;
-    return { rows, words, states, deliveries, failures, expiries, dues, live };
+    return { rows, words, states, deliveries, failures, expiries, dues, live, isDying };
   }
 
   /** A page from a snapshot. The arrays belong to the page from now on. */
@@ -344,6 +357,13 @@ export class Page {
     this.expiries = scatter(this.expiries, doubles);
     this.dues = scatter(this.dues, doubles);
   }
+}
+
+/** What the log says of a row that is on its way out. */
+function beforeDying(state: number, isSeen: boolean): number {
+  const flags = state & ~(STATE_MASK | DYING_READY | DYING_RETURNED);
+  if ((state & DYING_RETURNED) !== 0) return flags | RETURNED;
+  return flags | (isSeen ? IN_FLIGHT : READY);
 }
 
 function shorts(size: number): Uint16Array {

@@ -214,6 +214,11 @@ export class Shard implements ShardPort {
     if (queue.wanted) this.wake(queue);
   }
 
+  /** Dead letters are on their way: they are in nobody's hands, and still where they were for the log. */
+  get isDeparting(): boolean {
+    return this.departures.isPending;
+  }
+
   setDeadLetterRouter(router: DeadLetterRouter | undefined): void {
     this.departures.router = router;
     this.isConfigured = true;

@@ -90,6 +90,12 @@ export function encodeNames(queueId: number, names: readonly RememberedName[]): 
   return Buffer.concat([head, ...parts]);
 }
 
+export interface EncodedPage {
+  readonly bytes: Buffer;
+  /** A later snapshot may refer to it as long as the page does not change. */
+  readonly mayBeKept: boolean;
+}
+
 /**
  * PAGE: u8 kind, u8 lane, u16 flags, u32 queue, u64 number, u64 stamp, u32 capacity, u32 slots, then
  * words (12 * slots), states (slots), row numbers (2 * slots, if sparse), deliveries and failures (2 * slots),
@@ -102,8 +108,9 @@ export function encodePage(
   page: Page,
   stamp: number,
   allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafe(bytes),
-): Buffer | undefined {
-  const { rows, words, states, deliveries, failures, expiries, dues, live } = page.copyDurable();
+): EncodedPage | undefined {
+  const seen = lane.marked - page.number * lane.pageRows;
+  const { rows, words, states, deliveries, failures, expiries, dues, live, isDying } = page.copyDurable(seen);
   if (live === 0) return undefined;
   const slots = states.length;
   const parts = [words, states, rows, deliveries, failures, expiries, dues];
@@ -129,7 +136,7 @@ export function encodePage(
     bytes.fill(0, at + part.byteLength, at + align8(part.byteLength));
     at += align8(part.byteLength);
   }
-  return bytes;
+  return { bytes, mayBeKept: !isDying };
 }
 
 /** What a complete snapshot says of the log. */

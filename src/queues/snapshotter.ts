@@ -267,8 +267,8 @@ export class Snapshotter implements SlicedWork {
         continue;
       }
       const stamp = this.shard.journal.openPosition - 1;
-      const bytes = encodePage(queue.id, lane, page, stamp, (size) => this.room(run, size));
-      if (bytes !== undefined) page.savedIn = run.number;
+      const encoded = encodePage(queue.id, lane, page, stamp, (size) => this.room(run, size));
+      if (encoded?.mayBeKept === true) page.savedIn = run.number;
       if (run.slabBytes >= PAYLOAD_BYTES) this.append(run, run.writer!);
       yield;
     }

@@ -5,7 +5,6 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { ShardSim } from "./shard-sim.ts";
 
 export interface Mutant {
   readonly order: string;
@@ -13,7 +12,12 @@ export interface Mutant {
   readonly file: string;
   readonly from: RegExp;
   readonly to: string;
+  /** Who lives the lives that find it; default: the shard's. */
+  readonly lives?: "features";
 }
+
+/** A life from a seed; it throws when a check fails. */
+export type Life = new (options: { readonly seed: number }) => { run(): Promise<unknown> };
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -43,6 +47,13 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
   },
   {
+    order: "5: a duplicate is confirmed only when its original is committed",
+    file: "queues/enqueuing",
+    from: /waitFor = Math\.max\(waitFor, original\)/,
+    to: "waitFor = 0",
+    lives: "features",
+  },
+  {
     order: "6: a confirm leaves after the watermark passed it",
     file: "queues/shard",
     from: /get committed\(\) \{\s*return this\.journal\.committed;/,
@@ -51,7 +62,7 @@ export const MUTANTS: readonly Mutant[] = [
 ];
 
 /** The simulator class of a copy of the built tree in which `mutant` is planted. */
-export async function plant(mutant: Mutant, folder: string): Promise<typeof ShardSim> {
+export async function plant(mutant: Mutant, folder: string): Promise<Life> {
   const built = fileURLToPath(new URL("../../", import.meta.url));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -63,15 +74,19 @@ export async function plant(mutant: Mutant, folder: string): Promise<typeof Shar
   if (code.match(mutant.from) === null)
     throw new Error(`${dirname(path)}: the place to plant "${mutant.order}" is gone`);
   writeFileSync(path, code.replace(mutant.from, mutant.to));
-  const module = (await import(pathToFileURL(join(folder, "test/sim/shard-sim.js")).href)) as {
-    readonly ShardSim: typeof ShardSim;
+  const life = mutant.lives === "features" ? "feature-sim" : "shard-sim";
+  const module = (await import(pathToFileURL(join(folder, `test/sim/${life}.js`)).href)) as {
+    readonly ShardSim?: Life;
+    readonly FeatureSim?: Life;
   };
-  return module.ShardSim;
+  const Sim = module.ShardSim ?? module.FeatureSim;
+  if (Sim === undefined) throw new Error(`${life} exports no life`);
+  return Sim;
 }
 
 /** The first seed from `from` on whose life finds the violation, or undefined. */
 export async function firstKill(
-  Sim: typeof ShardSim,
+  Sim: Life,
   { from, seeds }: { readonly from: number; readonly seeds: number },
 ): Promise<{ readonly seed: number; readonly message: string } | undefined> {
   for (let seed = from; seed < from + seeds; seed++) {

@@ -3,7 +3,17 @@
 
 import assert from "node:assert/strict";
 import type { LogReader } from "../../src/log/log.ts";
-import { ABSENT, COLD, IN_FLIGHT, READY, RETURNED, SPILLED, STATE_MASK, TRANSIENT } from "../../src/queues/page.ts";
+import {
+  ABSENT,
+  COLD,
+  DELAYED,
+  IN_FLIGHT,
+  READY,
+  RETURNED,
+  SPILLED,
+  STATE_MASK,
+  TRANSIENT,
+} from "../../src/queues/page.ts";
 import type { Shard } from "../../src/queues/shard.ts";
 import { textOf } from "../unit/shard-world.ts";
 import type { FoundMessage } from "./shard-model.ts";
@@ -64,6 +74,57 @@ export function describeShard(
     }
   }
   return lines.join("\n");
+}
+
+/**
+ * Every durable row with all its columns, a line each. `live`: as the next process will see them. Whether a
+ * row that is due by `nowMs` was let go already makes no difference.
+ */
+export function describeRows(shard: Shard, live: boolean, nowMs: number): string {
+  const lines: string[] = [];
+  for (const queue of [...shard.state.queues.values()].sort((a, b) => a.id - b.id)) {
+    lines.push(`queue ${queue.id} knows ${queue.names?.size ?? 0} names`);
+    for (const { lane, page, row, sequence } of durableRows(shard, queue.id)) {
+      const state = page.state(row);
+      const isDelayed = (state & DELAYED) !== 0 && page.due(row) > nowMs;
+      const comesBack = live && (state & (STATE_MASK | DELAYED)) === IN_FLIGHT;
+      const due = isDelayed ? ` due ${page.due(row)}` : "";
+      const deliveries = page.deliveries(row) + (comesBack ? 1 : 0);
+      const counts = `${deliveries} deliveries, ${page.failures(row)} failures, expires ${page.expiry(row)}`;
+      lines.push(`${queue.id}/${lane.index}/${sequence}: ${counts}${due}`);
+    }
+  }
+  return lines.join("\n");
+}
+
+function* durableRows(shard: Shard, queueId: number) {
+  for (const lane of shard.state.queues.get(queueId)!.lanes) {
+    for (const number of [...lane.pages.keys()].sort((a, b) => a - b)) {
+      shard.reclaimer.finishPage(lane, number);
+      const page = lane.pages.get(number);
+      for (let row = page?.find(0, LIVE) ?? -1; row >= 0; row = page!.find(row + 1, LIVE)) {
+        if ((page!.state(row) & TRANSIENT) !== 0) continue;
+        yield { lane, page: page!, row, sequence: number * shard.state.pageRows + row };
+      }
+    }
+  }
+}
+
+/** The bodies of all durable messages by queue; nothing may move them meanwhile. */
+export async function readAllTexts(shard: Shard): Promise<Map<number, string[]>> {
+  const found = new Map<number, string[]>();
+  const entries = new Map<string, Buffer>();
+  for (const queueId of shard.state.queues.keys()) {
+    const texts: string[] = [];
+    for (const { page, row } of [...durableRows(shard, queueId)]) {
+      const isCold = (page.state(row) & COLD) !== 0;
+      const [position, start, size] = [page.position(row), page.offset(row) * 8, page.size(row)];
+      const reader = isCold ? shard.readers.cold! : shard.readers.main;
+      texts.push(textOf(await entryAt(reader, entries, position, isCold), start, size));
+    }
+    found.set(queueId, texts);
+  }
+  return found;
 }
 
 /**

@@ -265,7 +265,7 @@ function snapshotPayload(): Buffer {
   for (let row = 0; row < 64; row++) if (row % 16 !== 0) lane.applySettle(row);
   lane.applyDelivered(60, 70);
   lane.applyReturn(65, 3);
-  const pages = [...lane.pages.values()].map((page) => encodePage(3, lane, page, 12)!);
+  const pages = [...lane.pages.values()].map((page) => encodePage(3, lane, page, 12)!.bytes);
   return Buffer.concat([encodeStart(5, PARAMETERS.pageRows, 0), encodeQueue(queue), ...pages, encodeEnd(12)]);
 }
 
@@ -296,7 +296,7 @@ function changedPayload(): Buffer {
   const lane = queue.lanes[0]!;
   state.applying = 21;
   for (let row = 64; row < 70; row++) lane.applyEnqueue(row, 0, 21, row, 40);
-  const page = encodePage(3, lane, lane.pages.get(1)!, 33)!;
+  const page = encodePage(3, lane, lane.pages.get(1)!, 33)!.bytes;
   const keep = encodeKeep(3, lane, [0]);
   return Buffer.concat([encodeStart(20, PARAMETERS.pageRows, 1), encodeQueue(queue), page, keep, encodeEnd(33)]);
 }
