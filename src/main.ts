@@ -7,7 +7,8 @@ import { createRates } from "./admin/rated-queues.ts";
 import { type Broker, createBroker } from "./broker/broker.ts";
 import type { MemoryLimit, Port } from "./config.ts";
 import { LIMITS } from "./limits.ts";
-import { openLocalLogStore } from "./log/local/store.ts";
+import { backUp, type BackupReport } from "./log/local/backup.ts";
+import { type LocalStore, openLocalLogStore } from "./log/local/store.ts";
 import type { LogStore } from "./log/log.ts";
 import { createMemoryLogStore } from "./log/memory.ts";
 import {
@@ -23,6 +24,7 @@ import type { TlsMaterial } from "./ports/tls.ts";
 import { type AmqpDoor, startAmqpDoor } from "./protocols/amqp091/door.ts";
 import type { Cleaner } from "./queues/cleaner.ts";
 import { openShard } from "./queues/open-shard.ts";
+import type { Snapshotter } from "./queues/snapshotter.ts";
 import { createSilentLogger } from "./runtime/console-logger.ts";
 import { lockDataFolder } from "./runtime/data-lock.ts";
 import { listenOnAll } from "./runtime/listen-on-all.ts";
@@ -93,6 +95,11 @@ export interface RunningBroker {
   readonly addresses: readonly Address[];
   renew(renewal: Renewal): void;
   /**
+   * Copies everything that is durable now into `folder`, which must be missing or empty, while the broker goes
+   * on. Rejects with a StorageError, or a TypeError for a broker in memory.
+   */
+  backUp(folder: string): Promise<BackupReport>;
+  /**
    * Tells clients, commits everything, gives back ports and data folder. Idempotent. Before that it is not
    * ready any more for `drainMs` (default 0), so that load balancers notice.
    */
@@ -127,6 +134,7 @@ class Start {
   readonly #steps: (() => Promise<void> | void)[] = [];
   readonly #addresses: Address[] = [];
   readonly #listeners: Listener[] = [];
+  #localStore: LocalStore | undefined;
   #hosts: readonly string[];
   #failure: Error | undefined;
   #draining = false;
@@ -139,7 +147,8 @@ class Start {
 
   async run(): Promise<RunningBroker> {
     const { store, diskSpace } = await this.#openStorage();
-    const { broker, commits, cleaner } = await this.#openBroker(store);
+    const { broker, commits, cleaner, snapshotter } = await this.#openBroker(store);
+    const backUpTo = (folder: string): Promise<BackupReport> => this.#backUp(snapshotter, folder);
     this.#refuseDefaultCredentials(broker);
     const monitor = await startResourceMonitor({
       ...this.#resourceLimits(this.#options.limits),
@@ -167,6 +176,7 @@ class Start {
         if (limits.messageBytesMax !== undefined) broker.messageBytesMax = limits.messageBytesMax;
         monitor.setLimits(this.#resourceLimits({ ...this.#options.limits, ...limits }));
       },
+      backUp: backUpTo,
       close: (drainMs = 0) => (closing ??= this.#drain(drainMs)),
     };
   }
@@ -221,10 +231,11 @@ class Start {
       root,
       options: logOptions,
     });
+    this.#localStore = store;
     return { store, diskSpace: () => disk.space(data) };
   }
 
-  async #openBroker(store: LogStore): Promise<{ broker: Broker; commits: () => number; cleaner: Cleaner }> {
+  async #openBroker(store: LogStore): Promise<OpenedBroker> {
     // The shard is there before the broker: what it reports until then concerns nobody but the alarm.
     let broker: Broker | undefined;
     let spaceIsLow = false;
@@ -246,7 +257,7 @@ class Start {
       },
     });
     this.#steps.push(() => opened.close());
-    const { shard, cleaner } = opened;
+    const { shard, cleaner, snapshotter } = opened;
     const atTurnEnd = (work: () => void): void => shard.atTurnEnd(work);
     const hashing = createNodeHashing();
     const { admin, limits } = this.#options;
@@ -265,7 +276,24 @@ class Start {
     this.#steps.push(() => created.close());
     void created.ended.then((error) => error !== undefined && this.#fatal(error));
     if (spaceIsLow) created.setAlarm("disk", true, "log");
-    return { broker: created, commits: () => shard.commits, cleaner };
+    return { broker: created, commits: () => shard.commits, cleaner, snapshotter };
+  }
+
+  /** All logs at one moment: what a crash would leave. Finished snapshots are not written any more. */
+  async #backUp(snapshotter: Snapshotter, folder: string): Promise<BackupReport> {
+    const store = this.#localStore;
+    if (store === undefined) throw new TypeError("a broker in memory has nothing that could be backed up");
+    const holdAll = () => {
+      const holds = ["shard/0", "shard/0/cold", "meta"].map((id) => store.hold(id));
+      return { holds: holds.filter((hold) => hold !== undefined), finished: snapshotter.newestLogs };
+    };
+    const disk = createNodeDisk();
+    const report = await backUp(
+      { disk, root: store.root, holdAll, version: VERSION, wallMs: this.#clock.wallMs() },
+      folder,
+    );
+    this.#logger.info("backed up", { folder, files: report.files, bytes: report.bytes });
+    return report;
   }
 
   /** Storage failed. Told once: the logs of a broker usually fail together. */
@@ -349,6 +377,13 @@ class Start {
       steps.push(() => listener.close());
     }
   }
+}
+
+interface OpenedBroker {
+  readonly broker: Broker;
+  readonly commits: () => number;
+  readonly cleaner: Cleaner;
+  readonly snapshotter: Snapshotter;
 }
 
 interface AdminInputs {

@@ -75,6 +75,7 @@ export class Snapshotter implements SlicedWork {
   private run: Run | undefined = undefined;
   private next: number;
   private base: SnapshotBase | undefined;
+  private newestId: string | undefined;
   /** What the newest snapshot with a base wrote: about what the next one will cost. */
   private changedBytes: number;
   private appendedAtStart = 0;
@@ -103,6 +104,7 @@ export class Snapshotter implements SlicedWork {
     this.minBytes = options.minBytes;
     this.next = options.nextNumber;
     this.base = options.newest.base;
+    this.newestId = options.newest.id;
     this.changedBytes = options.newest.id === options.newest.base?.id ? 0 : options.newest.bytes;
   }
 
@@ -122,6 +124,12 @@ export class Snapshotter implements SlicedWork {
 
   private get expectedBytes(): number {
     return this.isBaseStale ? (this.base?.bytes ?? 0) + this.changedBytes : this.changedBytes;
+  }
+
+  /** The logs of the newest complete snapshot: itself and the base that it needs. None: there is no snapshot. */
+  get newestLogs(): readonly string[] {
+    if (this.newestId === undefined) return [];
+    return this.base === undefined || this.base.id === this.newestId ? [this.newestId] : [this.base.id, this.newestId];
   }
 
   /** Bytes appended to the log since the newest snapshot was started. */
@@ -306,6 +314,7 @@ export class Snapshotter implements SlicedWork {
   private complete(run: Run, writer: LogWriter): void {
     run.steps = undefined;
     this.taken++;
+    this.newestId = run.id;
     this.newestBytes = run.bytes;
     if (run.base === undefined) {
       this.base = { id: run.id, bytes: run.bytes };

@@ -114,9 +114,9 @@ export class ShardWorld {
     throw error;
   };
 
-  constructor(parameters: Partial<AllShardParameters> = SMALL) {
+  constructor(parameters: Partial<AllShardParameters> = SMALL, store?: LogStore) {
     this.#parameters = parameters;
-    this.store = createMemoryLogStore({ clock, turn, extentBytes: 4096 });
+    this.store = store ?? createMemoryLogStore({ clock, turn, extentBytes: 4096 });
   }
 
   async open(): Promise<Shard> {

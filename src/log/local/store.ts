@@ -14,6 +14,7 @@ import type { Logger } from "../../ports/logger.ts";
 import type { AcquireResult, LogReader, LogStore, LogTraits, WriterEvents } from "../log.ts";
 import { asStorageError } from "./failure.ts";
 import { syncFile, writeFile } from "./file-io.ts";
+import { holdLog, type LogHold } from "./hold.ts";
 import { MARKER_NAME, readMarker, writeMarker } from "./marker.ts";
 import { OpenFiles } from "./open-files.ts";
 import { LocalLogReader } from "./reader.ts";
@@ -66,11 +67,19 @@ export interface LocalLogStoreOptions {
   readonly options?: Partial<LocalLogOptions>;
 }
 
+/** The local engine can also be copied while it works. */
+export interface LocalStore extends LogStore {
+  /** The folder of all logs. */
+  readonly root: string;
+  /** Keeps the durable entries of a log readable as they are now; undefined when nobody writes it. Synchronous. */
+  hold(id: string): LogHold | undefined;
+}
+
 /**
  * Opens the store under `root`. One process at a time: the caller holds a lock on the folder.
  * Throws StorageError "io" when the folder cannot be made.
  */
-export async function openLocalLogStore(given: LocalLogStoreOptions): Promise<LogStore> {
+export async function openLocalLogStore(given: LocalLogStoreOptions): Promise<LocalStore> {
   const options = { ...LOCAL_LOG_DEFAULTS, ...given.options };
   assert(options.segmentBytes >= 1024, "a segment holds more than its header and footer");
   assert(options.segmentBytes % 8 === 0, "a segment ends where an entry could");
@@ -92,17 +101,18 @@ export async function openLocalLogStore(given: LocalLogStoreOptions): Promise<Lo
 }
 
 interface HeldLog {
+  readonly segments: SegmentList;
   readonly writer: LocalLogWriter;
   readonly reader: LogReader;
   readonly pool: SegmentPool;
 }
 
-class LocalLogStore implements LogStore {
+class LocalLogStore implements LocalStore {
   readonly traits: LogTraits;
+  readonly root: string;
   readonly #disk: Disk;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #root: string;
   readonly #options: LocalLogOptions;
   /** The writers that have not ended, with the readers that share their segments. */
   readonly #held = new Map<string, HeldLog>();
@@ -113,7 +123,7 @@ class LocalLogStore implements LogStore {
     this.#disk = disk;
     this.#clock = clock;
     this.#logger = logger;
-    this.#root = root;
+    this.root = root;
     this.#options = options;
     this.traits = { maxEntryBytes: options.maxEntryBytes, fsync: true, replicas: 1, maxLogs: 4096, freesRanges: true };
   }
@@ -122,9 +132,9 @@ class LocalLogStore implements LogStore {
     const folder = this.#folder(id);
     try {
       if ((await this.#disk.list(folder)).includes(MARKER_NAME)) throw new StorageError("closed", `log ${id} exists`);
-      const { freeBytes } = await this.#disk.space(this.#root);
+      const { freeBytes } = await this.#disk.space(this.root);
       if (freeBytes < this.#options.segmentBytes * CREATE_SHARE) await this.#makeRoom(undefined);
-      let path = this.#root;
+      let path = this.root;
       for (const part of id.split("/")) {
         const parent = path;
         path = `${parent}/${part}`;
@@ -164,9 +174,9 @@ class LocalLogStore implements LogStore {
       }
     };
     try {
-      await look(this.#root, "");
+      await look(this.root, "");
     } catch (error) {
-      throw asStorageError(error, `list the logs in ${this.#root}`);
+      throw asStorageError(error, `list the logs in ${this.root}`);
     }
     return found.filter((id) => id.startsWith(prefix)).sort();
   }
@@ -185,6 +195,13 @@ class LocalLogStore implements LogStore {
       readBytes: this.#options.readBytes,
       onUnpinned: () => undefined,
     });
+  }
+
+  hold(id: string): LogHold | undefined {
+    const held = this.#held.get(id);
+    if (held === undefined) return undefined;
+    const { segments, writer } = held;
+    return holdLog({ id, folder: this.#folder(id), segments, onRelease: () => writer.reclaim() });
   }
 
   async acquire(id: string, owner: string, events: WriterEvents): Promise<AcquireResult> {
@@ -209,7 +226,8 @@ class LocalLogStore implements LogStore {
     if (loaded.cutBytes > 0) {
       this.#logger.info("Cut an unfinished write from the end of a log.", { log: id, bytes: loaded.cutBytes });
     }
-    return { ...started, cutBytes: loaded.cutBytes };
+    const { writer, reader } = started;
+    return { writer, reader, cutBytes: loaded.cutBytes };
   }
 
   /** A writer whose epoch entry is durable, and its reader. */
@@ -254,7 +272,7 @@ class LocalLogStore implements LogStore {
     isStarted = true;
     const onUnpinned = (): void => writer.reclaim();
     const reader = new LocalLogReader({ segments, files, indexes, key: place.key, readBytes, onUnpinned });
-    return { writer, reader, pool };
+    return { writer, reader, pool, segments };
   }
 
   /** Room on a full disk: a prepared file of the log itself, or else of another one, is given up. */
@@ -326,7 +344,7 @@ class LocalLogStore implements LogStore {
 
   #folder(id: string): string {
     assert(ID.test(id), "a log's id is made of lower-case words and slashes");
-    return `${this.#root}/${id}`;
+    return `${this.root}/${id}`;
   }
 
   async #place(id: string): Promise<LogPlace> {
