@@ -7,7 +7,8 @@ import { createRates } from "./admin/rated-queues.ts";
 import { type Broker, createBroker } from "./broker/broker.ts";
 import type { MemoryLimit, Port } from "./config.ts";
 import { LIMITS } from "./limits.ts";
-import { backUp, type BackupReport } from "./log/local/backup.ts";
+import { backUp } from "./log/local/backup.ts";
+import type { BackupReport } from "./log/local/backup-report.ts";
 import { type LocalStore, openLocalLogStore } from "./log/local/store.ts";
 import type { LogStore } from "./log/log.ts";
 import { createMemoryLogStore } from "./log/memory.ts";
@@ -123,6 +124,22 @@ export async function startBroker(options: BrokerOptions = {}): Promise<RunningB
   }
 }
 
+/**
+ * Runs `work` with the broker of a data folder that nobody can connect to, then stops it: for changes while no
+ * broker runs. `admin` is made first when it is missing. Rejects as `startBroker` does.
+ */
+export async function withBroker(
+  options: Pick<BrokerOptions, "data" | "admin">,
+  work: (broker: Broker) => Promise<void>,
+): Promise<void> {
+  const start = new Start(options);
+  try {
+    await start.runUnseen(work);
+  } finally {
+    await start.undo();
+  }
+}
+
 /** A broker in the making: every step leaves behind how to undo it. */
 class Start {
   readonly #options: BrokerOptions;
@@ -166,7 +183,7 @@ class Start {
     const adminSteps: (() => Promise<void> | void)[] = [];
     this.#steps.push(() => undoAll(adminSteps));
     const door = await this.#openDoor(broker);
-    await this.#openAdmin({ broker, commits, monitor, door, steps: adminSteps });
+    await this.#openAdmin({ broker, commits, monitor, door, steps: adminSteps, backUp: backUpTo });
     let closing: Promise<void> | undefined;
     return {
       addresses: this.#addresses,
@@ -179,6 +196,14 @@ class Start {
       backUp: backUpTo,
       close: (drainMs = 0) => (closing ??= this.#drain(drainMs)),
     };
+  }
+
+  /** Storage and broker, without any listener. */
+  async runUnseen(work: (broker: Broker) => Promise<void>): Promise<void> {
+    const { store } = await this.#openStorage();
+    const { broker } = await this.#openBroker(store);
+    await work(broker);
+    await broker.management.committed();
   }
 
   /** Not ready first, then the end. */
@@ -328,7 +353,7 @@ class Start {
   }
 
   /** HTTP comes last: /v1/health answers only once clients are served. */
-  async #openAdmin({ broker, commits, monitor, door, steps }: AdminInputs): Promise<void> {
+  async #openAdmin({ broker, commits, monitor, door, steps, backUp: backUpTo }: AdminInputs): Promise<void> {
     const { httpPort = "off", metricsPort = "off" } = this.#options;
     if (httpPort === "off" && metricsPort === "off") return;
     const http = createNodeHttp(this.#logger);
@@ -348,6 +373,7 @@ class Start {
       listeners: () => this.#addresses,
       failed: () => this.#failure !== undefined,
       draining: () => this.#draining,
+      backUp: backUpTo,
     };
     await this.#listen("http", httpPort, (host, port) => listenAdmin({ http, admin, host, port }), steps);
     await this.#listen("metrics", metricsPort, (host, port) => listenMetrics({ http, admin, host, port }), steps);
@@ -391,6 +417,7 @@ interface AdminInputs {
   readonly monitor: ResourceMonitor;
   readonly door: AmqpDoor;
   readonly commits: () => number;
+  readonly backUp: (folder: string) => Promise<BackupReport>;
   /** Takes how to undo what was started. */
   readonly steps: (() => Promise<void> | void)[];
 }

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { banRule, nameRule } from "./tidy/bans.ts";
 import * as docs from "./tidy/docs.ts";
 import { routesRule } from "./tidy/http-docs.ts";
+import { cliRule } from "./tidy/cli-docs.ts";
 import { deadFileRule, layerRule } from "./tidy/layers.ts";
 import { dependencyRule, lockRule } from "./tidy/packages.ts";
 import { codeOnly, readRepository, type Repository, type Rule } from "./tidy/repository.ts";
@@ -130,6 +131,10 @@ rule("links and file names in documents lead somewhere", docs.linkRule, [
 
 rule("docs/guarantees.md promises only what a linked test shows", docs.guaranteesRule, [
   { path: "docs/guarantees.md", change: (text) => `${text}\n- Everything is fine.\n`, finds: /no test is linked/ },
+]);
+
+rule("docs/cli.md lists every verb and flag as they are", cliRule, [
+  { path: "docs/cli.md", change: (text) => text.replace("--dry-run", "--dry"), finds: /npm run docs/ },
 ]);
 
 rule("every npm script and every setting is documented", docs.interfaceRule, [

@@ -28,6 +28,8 @@ export interface Admin {
   readonly failed: () => boolean;
   /** The broker is about to stop. */
   readonly draining: () => boolean;
+  /** Copies everything that is durable into a folder of this machine. */
+  readonly backUp: (folder: string) => Promise<{ readonly files: number; readonly bytes: number }>;
 }
 
 export interface ListenerView {

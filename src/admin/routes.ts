@@ -9,6 +9,7 @@ import { RABBITMQ_ROUTES } from "./rabbitmq/routes.ts";
 import type { Route } from "./route.ts";
 import { CONNECTION_ROUTES } from "./v1/connections.ts";
 import { EXCHANGE_ROUTES } from "./v1/exchanges.ts";
+import { BACKUP_ROUTES } from "./v1/backup.ts";
 import { OVERVIEW_ROUTES } from "./v1/overview.ts";
 import { QUEUE_ROUTES } from "./v1/queues.ts";
 import { SAFE_DEFAULT_ROUTES } from "./v1/safe-defaults.ts";
@@ -31,6 +32,7 @@ export const ADMIN_ROUTES: readonly Route[] = [
   ...EXCHANGE_ROUTES,
   ...CONNECTION_ROUTES,
   ...SAFE_DEFAULT_ROUTES,
+  ...BACKUP_ROUTES,
   {
     method: "GET",
     path: "/v1/openapi.json",

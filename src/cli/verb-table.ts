@@ -2,7 +2,10 @@
 
 import { startVerb } from "../process.ts";
 import { CONFIG_VERBS } from "./config-verbs.ts";
+import { DATA_VERBS } from "./data-verbs.ts";
 import { demoVerb } from "./demo.ts";
+import { MESSAGE_VERBS } from "./message-verbs.ts";
+import { TOPOLOGY_VERBS } from "./topology-verbs.ts";
 import type { Verb } from "./verb.ts";
 
 export const VERBS: readonly Verb[] = [
@@ -14,6 +17,9 @@ export const VERBS: readonly Verb[] = [
     run: (_args, argv) => startVerb(argv),
   },
   ...CONFIG_VERBS,
+  ...MESSAGE_VERBS,
+  ...TOPOLOGY_VERBS,
+  ...DATA_VERBS,
   {
     name: "demo",
     words: "[--keep] [FILE ...]",

@@ -10,8 +10,6 @@ export interface FlagSpec {
   /** How a value looks; without one the flag is a switch. */
   readonly value?: string;
   readonly help: string;
-  /** May be given several times. */
-  readonly multiple?: true;
 }
 
 export interface ParsedArguments {

@@ -9,6 +9,7 @@
 import { crc32 } from "node:zlib";
 import { StorageError } from "../../model/errors.ts";
 import type { Disk, DiskFile } from "../../ports/disk.ts";
+import type { BackupReport } from "./backup-report.ts";
 import { syncFile, writeFile } from "./file-io.ts";
 import type { LogHold } from "./hold.ts";
 import { MARKER_NAME } from "./marker.ts";
@@ -19,12 +20,6 @@ const FORMAT = 1;
 const PIECE_BYTES = 1024 * 1024;
 /** Freshly made snapshots may replace those that were about to be copied; that does not happen many times in a row. */
 const TRIES_MAX = 10;
-
-export interface BackupReport {
-  readonly logs: number;
-  readonly files: number;
-  readonly bytes: number;
-}
 
 export interface BackupSource {
   readonly disk: Disk;
@@ -193,7 +188,8 @@ export async function readManifest(disk: Disk, backup: string): Promise<Manifest
 
 /**
  * Copies a backup to an empty data folder, comparing every file with the manifest. The logs get their place
- * when all of them are there. Durable when it resolves. Throws StorageError "damaged" when a file is missing or different.
+ * when all of them are there. Durable when it resolves. Throws StorageError "damaged" when a file is missing or
+ * different.
  */
 export async function restoreBackup(disk: Disk, backup: string, data: string): Promise<BackupReport> {
   const { files } = await readManifest(disk, backup);
