@@ -5,7 +5,6 @@ import { restoreBackup } from "./log/local/backup.ts";
 import type { BackupReport } from "./log/local/backup-report.ts";
 import { openLocalLogStore } from "./log/local/store.ts";
 import { verifyLog, type VerifiedLog } from "./log/local/verify.ts";
-import { withBroker } from "./main.ts";
 import { createSilentLogger } from "./runtime/console-logger.ts";
 import { lockDataFolder } from "./runtime/data-lock.ts";
 import { createNodeClock } from "./runtime/node-clock.ts";
@@ -34,18 +33,5 @@ export function verifyData(data: string, onLog: (log: VerifiedLog) => void): Pro
     const root = `${data}/logs`;
     const store = await openLocalLogStore({ disk, clock: createNodeClock(), logger: createSilentLogger(), root });
     for (const id of await store.list("")) onLog(await verifyLog(disk, { root, id }));
-  });
-}
-
-/** Makes an administrator, or gives one a new password, while no broker runs. */
-export function putUserOffline(
-  data: string,
-  user: { readonly name: string; readonly password: string; readonly tags: readonly string[] },
-): Promise<void> {
-  const { name, password, tags } = user;
-  return withBroker({ data, admin: { name, password } }, async ({ management: { users } }) => {
-    const actor = { user: name, tags: ["administrator"] };
-    await users.put(actor, name, { password, tags });
-    users.putPermission(actor, { vhost: "/", user: name, configure: ".*", write: ".*", read: ".*" });
   });
 }

@@ -124,17 +124,24 @@ export async function startBroker(options: BrokerOptions = {}): Promise<RunningB
   }
 }
 
+export interface UserToPut {
+  readonly name: string;
+  readonly password: string;
+  readonly tags: readonly string[];
+}
+
 /**
- * Runs `work` with the broker of a data folder that nobody can connect to, then stops it: for changes while no
- * broker runs. `admin` is made first when it is missing. Rejects as `startBroker` does.
+ * Makes a user of a data folder that no broker runs on, or gives one a new password, with all permissions in
+ * the vhost /. Rejects as `startBroker` does.
  */
-export async function withBroker(
-  options: Pick<BrokerOptions, "data" | "admin">,
-  work: (broker: Broker) => Promise<void>,
-): Promise<void> {
-  const start = new Start(options);
+export async function putUser(data: string, { name, password, tags }: UserToPut): Promise<void> {
+  const start = new Start({ data, admin: { name, password } });
   try {
-    await start.runUnseen(work);
+    await start.runUnseen(async ({ management: { users } }) => {
+      const actor = { user: name, tags: ["administrator"] };
+      await users.put(actor, name, { password, tags });
+      users.putPermission(actor, { vhost: "/", user: name, configure: ".*", write: ".*", read: ".*" });
+    });
   } finally {
     await start.undo();
   }

@@ -1,6 +1,7 @@
 // Verbs that work on a data folder, not on a running broker; and the backup, which the running broker makes.
 
-import { putUserOffline, restoreData, verifyData } from "../data-folder.ts";
+import { restoreData, verifyData } from "../data-folder.ts";
+import { putUser } from "../main.ts";
 import { RemoteBroker } from "./remote-broker.ts";
 import { secretOf } from "./secret.ts";
 import { CliError, EXIT, type FlagSpec, type ParsedArguments, type Verb } from "./verb.ts";
@@ -60,7 +61,7 @@ export const DATA_VERBS: readonly Verb[] = [
 export async function addUserOffline(args: ParsedArguments, tags: readonly string[]): Promise<number> {
   const password = secretOf(args, "new-password-file", "QUAYSIDE_NEW_PASSWORD");
   const name = args.words[0] ?? "";
-  await failing(() => putUserOffline(dataOf(args), { name, password, tags }));
+  await failing(() => putUser(dataOf(args), { name, password, tags }));
   process.stdout.write(`user ${name} may log in when the broker is started\n`);
   return EXIT.ok;
 }
