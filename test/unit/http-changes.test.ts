@@ -26,8 +26,8 @@ const BODY = {
   ...{ routing_key: "", users: ["u"], action: "sync" },
 };
 
-/** Changes that are nobody's declarations: messages, connections, and what does nothing here. */
-const OTHERS = [/\/publish$/, /\/get$/, /connections/, /\/actions$/, /\/start\//];
+/** Changes that are nobody's declarations: messages, connections, copies, and what does nothing here. */
+const OTHERS = [/\/publish$/, /\/get$/, /connections/, /\/actions$/, /\/start\//, /\/backup$/];
 
 function changes({ method, path }: Route): boolean {
   return method !== "GET" && !OTHERS.some((other) => other.test(path));
