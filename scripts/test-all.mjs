@@ -44,6 +44,7 @@ function installPeers() {
     missing.push("rabbitmq-server");
   }
   if (spawnSync("/usr/bin/python3", ["-c", "import pika"]).status !== 0) missing.push("python3-pika");
+  if (!existsSync("/usr/bin/amqp-publish")) missing.push("amqp-tools");
   if (spawnSync("openssl", ["version"]).status !== 0) missing.push("openssl");
   if (missing.length === 0) return;
   console.log(`installing ${missing.join(", ")} (apt-get)`);
