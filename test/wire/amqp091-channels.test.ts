@@ -187,12 +187,6 @@ const CASES: readonly ErrorCase[] = [
     ids: [60, 10],
   },
   {
-    what: "channel.open above channel_max",
-    bytes: methodFrame(2048, "channel.open", { outOfBand: "" }),
-    level: "connection.close",
-    code: 530,
-  },
-  {
     what: "a connection method on a channel",
     bytes: methodFrame(1, "connection.tune-ok", { channelMax: 1, frameMax: 1, heartbeat: 1 }),
     level: "connection.close",
@@ -205,7 +199,7 @@ const CASES: readonly ErrorCase[] = [
     code: 503,
   },
   { what: "an unknown frame type", bytes: frame(7, 1, Buffer.alloc(3)), level: "connection.close", code: 501 },
-  { what: "a heartbeat on a channel", bytes: frame(8, 1, Buffer.alloc(0)), level: "connection.close", code: 501 },
+  { what: "a heartbeat on a channel", bytes: frame(8, 1, Buffer.alloc(0)), level: "connection.close", code: 505 },
   { what: "a content header without a method", bytes: headerFrame(1, 3, {}), level: "connection.close", code: 505 },
   { what: "a body without a header", bytes: frame(3, 1, Buffer.alloc(3)), level: "connection.close", code: 505 },
   {

@@ -322,3 +322,16 @@ test("connections that do not finish their handshake are bounded; one that does 
   assert.equal(waiting[1]?.socket.destroyed, true);
   assert.equal(waiting[0]?.socket.destroyed, false);
 });
+
+test("channel_max limits how many channels are open, whatever their numbers", async () => {
+  const client = await tuned({ channelMax: 2 });
+  client.send(0, "connection.open", { virtualHost: "/", capabilities: "", insist: false });
+  for (const number of [65_535, 7]) client.send(number, "channel.open", { outOfBand: "" });
+  client.send(7, "channel.close", { replyCode: 200, replyText: "", classId: 0, methodId: 0 });
+  client.send(9, "channel.open", { outOfBand: "" });
+  client.received();
+  client.send(1, "channel.open", { outOfBand: "" });
+  const close = client.expect("connection.close");
+  assert.equal(close.replyCode, 530);
+  assert.match(String(close.replyText), /number of channels opened \(2\) has reached the negotiated channel_max \(2\)/);
+});

@@ -139,7 +139,7 @@ export class Dispatch implements FrameHandler, PublishHooks {
   }
 
   private heartbeat(channel: number): void {
-    if (channel !== 0) throw connectionError("frame-error", `a heartbeat on channel ${channel} instead of 0`);
+    if (channel !== 0) throw connectionError("unexpected-frame", `a heartbeat on channel ${channel} instead of 0`);
   }
 
   private contentFrame(type: number, number: number, bytes: Buffer, start: number, end: number): void {
@@ -213,8 +213,11 @@ export class Dispatch implements FrameHandler, PublishHooks {
 
   private openChannel(number: number): void {
     const { channelMax } = this.host;
-    if (number > channelMax) {
-      throw connectionError("not-allowed", `channel ${number} is above the negotiated channel_max (${channelMax})`);
+    // The limit is on how many are open; which numbers a client gives them is its own affair, as in RabbitMQ.
+    const open = this.channels.size;
+    if (open >= channelMax) {
+      const words = `number of channels opened (${open}) has reached the negotiated channel_max (${channelMax})`;
+      throw connectionError("not-allowed", words);
     }
     this.channels.set(number, new Channel(number, this.host));
     this.host.send(number, "channel.open-ok", { channelId: Buffer.alloc(0) });
