@@ -142,8 +142,7 @@ class Gates {
       ]);
       await settle();
       const page = await readMetrics(server.metricsPort);
-      const live = metricSum(page, "rabbitmq_queue_message_bytes");
-      const stored = (live ?? 0) / (this.#options.messages + held.published);
+      const stored = liveBytes(page) / (this.#options.messages + held.published);
       // A record is what a message occupies in the log: its stored size and the header of its effect.
       const recordBytes = stored + ENQUEUE_HEADER_BYTES;
       const written = deviceWrittenBytes(this.#dataDir) - before;
@@ -188,8 +187,7 @@ class Gates {
     this.#worst.diskBytes = Math.max(this.#worst.diskBytes, disk);
     readMetrics(server.metricsPort).then(
       (page) => {
-        const live = metricSum(page, "rabbitmq_queue_message_bytes") ?? 0;
-        const allowed = GATES.diskTimesLive * live + GATES.diskAllowanceBytes;
+        const allowed = GATES.diskTimesLive * liveBytes(page) + GATES.diskAllowanceBytes;
         this.#worst.diskShare = Math.max(this.#worst.diskShare, disk / allowed);
         const delayS = metricValue(page, LOOP_DELAY);
         if (delayS !== undefined) this.#worst.loopDelayMs = Math.max(this.#worst.loopDelayMs ?? 0, delayS * 1000);
@@ -249,6 +247,13 @@ class Gates {
       line("churn processor time", `${load.serverCpuSPerMillion.toPrecision(3)} CPU s/1M`, "-", undefined),
     ];
   }
+}
+
+/** Stored bytes of all messages. Throws when the page does not tell: the gates would be about nothing. */
+function liveBytes(page: string): number {
+  const bytes = metricSum(page, "rabbitmq_queue_messages_bytes");
+  if (bytes === undefined) throw new Error("the metrics page does not tell how many bytes the queues hold");
+  return bytes;
 }
 
 /** Head of an ENQUEUE effect, docs/storage-format.md. */

@@ -21,7 +21,7 @@ import type { Wakes } from "./wakes.ts";
 
 /** HOLD and EXPIRY. */
 const PAIR_BYTES = 24;
-/** A message without lifetime that somebody waits for gets so long to be on its way, ms. */
+/** A message without lifetime that may only be delivered when it is durable gets so long to become that, ms. */
 const AT_ONCE_MS = 100;
 
 /** One row of a message that is no plain one. */
@@ -187,6 +187,9 @@ export class Enqueuing {
     }
     const record = refusing.some(wantsRefused) && source === undefined ? recordOf(message, size) : undefined;
     const position = this.store(message, size, targets, { nowMs, source });
+    for (const { queue, lane, expiryMs } of targets) {
+      if (expiryMs === nowMs && queue.wanted) this.deliverAtOnce(queue, lane.next - 1);
+    }
     if (record !== undefined) for (const queue of refusing) if (wantsRefused(queue)) this.onRefused(queue, record);
     return refusing.length > 0 ? REFUSED : Math.max(position, waitFor);
   }
@@ -274,6 +277,13 @@ export class Enqueuing {
     if (queue.wanted) this.serving.mark(queue);
   }
 
+  /** A message without lifetime is for a consumer that can take it now, behind all others, or for nobody. */
+  private deliverAtOnce(queue: Queue, sequence: number): void {
+    queue.atOnce = sequence;
+    this.serving.serveNow(queue);
+    queue.atOnce = -1;
+  }
+
   private settleSource({ queue, row }: Source, inEntry: boolean): void {
     const state = row.lane.applySettle(row.sequence);
     assert(state >= 0, "a moved message is there");
@@ -320,7 +330,7 @@ function targetOf(queue: Queue, message: IncomingMessage, name: string | undefin
   let lifeMs = messageTtlMs ?? Number.POSITIVE_INFINITY;
   if (message.expirationMs >= 0) lifeMs = Math.min(lifeMs, message.expirationMs);
   if (lifeMs === Number.POSITIVE_INFINITY) return { queue, lane, expiryMs: 0, dueMs, name };
-  if (lifeMs === 0 && queue.wanted && !queue.hasReady) lifeMs = AT_ONCE_MS;
+  if (lifeMs === 0 && queue.settings.deliverAfterCommit && queue.wanted && !queue.hasReady) lifeMs = AT_ONCE_MS;
   return { queue, lane, expiryMs: Math.max(nowMs, dueMs) + lifeMs, dueMs, name };
 }
 

@@ -60,6 +60,8 @@ export class Queue {
   readonly dying: DyingRow[] = [];
   /** When the shard looks after expired and delayed messages next, ms; Infinity: there are none. */
   wakeAtMs = Number.POSITIVE_INFINITY;
+  /** Sequence of a message without lifetime that is being delivered at once; -1: none. */
+  atOnce = -1;
   /** Nothing special is done with its messages as they come in. */
   isPlain = true;
 

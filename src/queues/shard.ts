@@ -305,6 +305,7 @@ export class Shard implements ShardPort {
 
   private expireHead(queue: Queue, lane: Lane): boolean {
     const expiryMs = lane.headPage!.expiry(lane.headRow);
+    if (queue.atOnce === lane.headSequence) return false;
     if (expiryMs === 0 || expiryMs > this.time.nowMs()) return false;
     this.departures.leaveReady(queue, lane, lane.headSequence, SETTLE_EXPIRED);
     return true;
@@ -329,6 +330,9 @@ export class Shard implements ShardPort {
     if (queue.damage !== undefined) {
       throw new BrokerError("unavailable", `a message cannot be read back: ${queue.damage.message}`);
     }
+    // What came before is for the consumers that wait, and what is then too much is gone.
+    if (queue.consumers.canTake && queue.hasReady) this.serving.serveNow(queue);
+    if (this.enqueuing.overfull.has(queue)) this.departures.trim(queue);
     queue.takes.push({ noAck, sink, done });
     this.wake(queue);
   }

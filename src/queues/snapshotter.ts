@@ -4,8 +4,8 @@
 //
 //   base (all pages) <- snapshot (pages changed since the base) <- or, instead of it, the next one
 //
-// A deep backlog that nobody touches is thus written once. When what has changed since the base is half
-// as large as the base, the next snapshot is a new base.
+// A deep backlog that nobody touches is thus written once. When the snapshots on a base have together
+// written as much as the base has, the next one is a new base: it costs at most twice the best choice.
 
 import type { LogStore, LogWriter } from "../log/log.ts";
 import { StorageError } from "../model/errors.ts";
@@ -31,8 +31,6 @@ const PAYLOAD_BYTES = 256 * 1024;
 const SLAB_BYTES = 384 * 1024;
 /** A snapshot is due when the log has grown by this many times its expected size: it bounds what they cost. */
 const GROWTH = 6;
-/** The next snapshot is a new base when the last one was larger than this share of its base. */
-const CHANGED_SHARE = 0.5;
 /** Names of one NAMES item. */
 const NAMES_MAX = 256;
 const BACKLOG_MAX_BYTES = 4 * 1024 * 1024;
@@ -78,6 +76,8 @@ export class Snapshotter implements SlicedWork {
   private newestId: string | undefined;
   /** What the newest snapshot with a base wrote: about what the next one will cost. */
   private changedBytes: number;
+  /** What all snapshots with this base wrote. */
+  private onBaseBytes: number;
   private appendedAtStart = 0;
   private finished: (() => void)[] = [];
   private failedAt = Number.NEGATIVE_INFINITY;
@@ -106,6 +106,7 @@ export class Snapshotter implements SlicedWork {
     this.base = options.newest.base;
     this.newestId = options.newest.id;
     this.changedBytes = options.newest.id === options.newest.base?.id ? 0 : options.newest.bytes;
+    this.onBaseBytes = this.changedBytes;
   }
 
   /** Starts a snapshot when the log has grown enough. Called after each commit. */
@@ -119,7 +120,7 @@ export class Snapshotter implements SlicedWork {
 
   /** So much of the index has changed that the next snapshot must be a base. */
   private get isBaseStale(): boolean {
-    return this.base === undefined || this.changedBytes > this.base.bytes * CHANGED_SHARE;
+    return this.base === undefined || this.onBaseBytes > this.base.bytes;
   }
 
   private get expectedBytes(): number {
@@ -318,9 +319,11 @@ export class Snapshotter implements SlicedWork {
     this.newestBytes = run.bytes;
     if (run.base === undefined) {
       this.base = { id: run.id, bytes: run.bytes };
-      this.changedBytes = Math.min(this.changedBytes, run.bytes * CHANGED_SHARE);
+      this.changedBytes = 0;
+      this.onBaseBytes = 0;
     } else {
       this.changedBytes = run.bytes;
+      this.onBaseBytes += run.bytes;
     }
     this.shard.snapshotStart = run.start;
     this.shard.collectExtents();

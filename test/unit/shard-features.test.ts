@@ -109,9 +109,13 @@ test("a message without lifetime is delivered at once or not at all", async () =
   await world.until(() => world.shard.counts(1).ready === 0, "expired");
   const sink = new TestSink();
   world.consume(1, sink);
-  world.shard.publish(messageOf("somebody there", true), [1]);
-  await world.until(() => sink.received.length === 1, "delivered");
-  assert.deepEqual(sink.texts(), ["somebody there"]);
+  for (const text of ["somebody there", "and for the next one"]) world.shard.publish(messageOf(text, true), [1]);
+  await world.until(() => sink.received.length === 2, "delivered");
+  assert.deepEqual(sink.texts(), ["somebody there", "and for the next one"]);
+  // Once it came back it waits for nobody.
+  world.shard.requeue(1, 0, sink.received[0]!.sequence, "client");
+  await world.until(() => world.shard.counts(1).ready === 0, "expired");
+  assert.deepEqual([sink.received.length, world.shard.counts(1).inFlight], [2, 1]);
 });
 
 test("a queue that is too long drops its oldest messages, what consumers hold not counted", async () => {
@@ -412,4 +416,23 @@ test("a message that is requeued in a loop is slowed, and the others pass", asyn
   assert.ok(before > 30 && before < 40, `${before} deliveries before it was slowed`);
   world.shard.publish(messageOf("cold", true), [1]);
   await world.until(() => sink.texts().includes("cold"), "the other one passes");
+});
+
+test("basic.get comes after the consumers that wait, and finds no more than the queue may hold", async () => {
+  const world = await worldWith({ lengthMax: 2 });
+  for (let i = 0; i < 5; i++) world.shard.publish(messageOf(`m${i}`, true), [1]);
+  const got = new TestSink();
+  world.shard.take(1, true, got, () => undefined);
+  await world.until(() => got.received.length === 1, "one");
+  assert.deepEqual(got.texts(), ["m3"]);
+  const waiting = new TestSink(1);
+  world.consume(1, waiting);
+  await world.until(() => waiting.received.length === 1, "the consumer has one");
+  waiting.credit = 1;
+  waiting.consumer?.resume();
+  const answers: boolean[] = [];
+  world.shard.publish(messageOf("late", true), [1]);
+  world.shard.take(1, true, got, (found) => answers.push(found));
+  await world.until(() => answers.length === 1, "answered");
+  assert.deepEqual([answers, waiting.texts()], [[false], ["m4", "late"]]);
 });

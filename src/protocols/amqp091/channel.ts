@@ -191,8 +191,11 @@ export class Channel {
     if (this.consumers.get(consumer.tag) !== consumer) return;
     this.consumers.delete(consumer.tag);
     this.freeNumber(consumer);
-    if (this.host.tellsCancels && !this.closing)
-      this.host.send(this.number, "basic.cancel", { consumerTag: consumer.tag, nowait: true });
+    if (!this.host.tellsCancels) return;
+    // Like the answer to the deletion itself, this is said when it is durable: they come together.
+    this.host.broker.whenMetaCommitted(() => {
+      if (!this.closing) this.host.send(this.number, "basic.cancel", { consumerTag: consumer.tag, nowait: true });
+    });
   }
 
   private freeNumber(consumer: ChannelConsumer): void {
