@@ -17,6 +17,8 @@ const EMPTY = Buffer.alloc(0);
 const FIRST_BYTES = 512;
 /** Below this the content is copied out, so that small answers never take a large buffer with them. */
 const COPIED_BYTES = 1024;
+/** Sizes of large buffers are multiples of this. */
+const STEP_BYTES = 128 * 1024;
 /** Buffers kept for the next turn, all connections together. */
 const POOL_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -31,10 +33,11 @@ export class BufferPool {
   /** A buffer of at least `size` bytes with any content. */
   take(size: number): Buffer {
     const buffer = this.free.pop();
-    if (buffer === undefined) return Buffer.allocUnsafeSlow(size);
-    this.freeBytes -= buffer.length;
+    if (buffer !== undefined) this.freeBytes -= buffer.length;
     // A buffer that is too small goes to the collector: the pool grows to the sizes that are needed.
-    return buffer.length >= size ? buffer : Buffer.allocUnsafeSlow(size);
+    if (buffer !== undefined && buffer.length >= size) return buffer;
+    // Large ones come in few sizes, or every turn that sends a little more than the last would need a new one.
+    return Buffer.allocUnsafeSlow(size > STEP_BYTES ? Math.ceil(size / STEP_BYTES) * STEP_BYTES : size);
   }
 
   /** Nobody reads or writes `buffer` any longer. */
