@@ -7,6 +7,7 @@ import { LIMITS } from "./limits.ts";
 import { LogFormatError } from "./log/local/segment-format.ts";
 import { type Address, DefaultCredentialsError, type RunningBroker, startBroker } from "./main.ts";
 import { StorageError } from "./model/errors.ts";
+import { collectOnlyWhenNeeded } from "./runtime/collector.ts";
 import { type ConsoleLogger, createLogger } from "./runtime/console-logger.ts";
 import { DataLockedError } from "./runtime/data-lock.ts";
 import { ListenError } from "./runtime/listen-on-all.ts";
@@ -92,6 +93,7 @@ class BrokerProcess {
     process.on("uncaughtException", (error) => this.#onBug(error));
     process.on("unhandledRejection", (error) => this.#onBug(error));
     try {
+      collectOnlyWhenNeeded();
       this.#broker = await startBroker({
         ...brokerOptions(this.#config),
         logger: this.#logger,

@@ -164,6 +164,9 @@ export class FeatureSim {
     const lifeMs = message.expirationMs < 0 ? Number.POSITIVE_INFINITY : message.expirationMs;
     const expiresAtMs = this.#nowMs() + message.delayMs + Math.min(lifeMs, this.#settings.messageTtlMs ?? lifeMs);
     const { deduplicated } = this.#open!.shard.counts(QUEUE).counters;
+    // A message without lifetime is delivered before the publish returns.
+    const fresh: Sent = { text, group, expiresAtMs, confirmed: false, isGone: false };
+    this.#sent.set(text, fresh);
     let position: number;
     try {
       position = this.#open!.shard.publish(message, [QUEUE]);
@@ -171,12 +174,15 @@ export class FeatureSim {
       if (error instanceof BrokerError) return; // the log failed in this very turn
       throw error;
     }
-    if (position === REFUSED) return;
+    if (position === REFUSED) {
+      this.#sent.delete(text);
+      return;
+    }
     const isDuplicate = this.#open!.shard.counts(QUEUE).counters.deduplicated > deduplicated;
     const original = isDuplicate ? this.#sent.get(this.#named.get(name ?? "") ?? "") : undefined;
     if (isDuplicate && original === undefined) throw new Error(`${name} was said to be a duplicate and is none`);
-    const sent = original ?? { text, group, expiresAtMs, confirmed: false, isGone: false };
-    if (!isDuplicate) this.#sent.set(text, sent);
+    const sent = original ?? fresh;
+    if (isDuplicate) this.#sent.delete(text);
     if (!isDuplicate && name !== undefined) this.#named.set(name, text);
     if (position <= this.#open!.shard.committed) sent.confirmed = true;
     else this.#unconfirmed.push({ position, sent });
